@@ -1,0 +1,54 @@
+"""The only caller of now() and of random ids: time and ids reach every rule as arguments."""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import sha256
+from uuid import UUID
+
+Clock = Callable[[], datetime]
+"""Gives the present instant in UTC, with microseconds."""
+
+_last_ms = 0
+_counter = 0
+
+
+def now() -> datetime:
+    """The present instant in UTC."""
+    return datetime.now(UTC)
+
+
+def monotonic_s() -> float:
+    """Seconds that never run backwards, for durations only."""
+    return time.monotonic()
+
+
+def new_id() -> UUID:
+    """A UUIDv7 (RFC 9562, method 1): 48 bits of milliseconds, a 12-bit counter within them, 62 random bits.
+
+    Later ids of one process are greater, which keeps B-tree inserts at the right edge.
+    """
+    global _last_ms, _counter
+    ms = time.time_ns() // 1_000_000
+    if ms > _last_ms:
+        _last_ms, _counter = ms, 0
+    else:
+        _counter += 1
+        if _counter > 0xFFF:
+            _last_ms, _counter = _last_ms + 1, 0
+        ms = _last_ms
+    tail = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
+    return UUID(int=(ms << 80) | (7 << 76) | (_counter << 64) | (2 << 62) | tail)
+
+
+def derived_id(created_at: datetime, *names: str) -> UUID:
+    """A UUIDv8 that any instance derives alike: 48 bits of the document's creation time in ms, the rest SHA-256 of names.
+
+    `names` are (organization, service, document id, purpose). The time keeps the order that makes UUIDv7 fast.
+    """
+    ms = int(created_at.timestamp() * 1000)
+    digest = int.from_bytes(sha256("\x1f".join(names).encode()).digest()[:10], "big")
+    value = (ms << 80) | digest
+    value &= ~((0xF << 76) | (0x3 << 62))
+    return UUID(int=value | (8 << 76) | (2 << 62))
