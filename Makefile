@@ -1,0 +1,95 @@
+# LedgerBus: every task has its name here; `make help` lists them.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+PYTHON ?=
+BACKEND ?= embedded
+PYTEST_FLAGS ?=
+BENCH ?= ledger
+export BACKEND
+
+.PHONY: help
+help: ## this list
+	@echo "LedgerBus. Needs Python 3.11 or newer and make; the rest is fetched, pinned by hash."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  PYTHON=...        the Python to make the environment with"
+	@echo "  BACKEND=...       what the tests run on: embedded (the default), external, testcontainers"
+	@echo "  PYTEST_FLAGS=...  more for pytest, such as '-k money' or '-n 2'"
+	@echo "  BENCH=...         which benchmark"
+
+$(READY): pyproject.toml requirements-dev.lock requirements-uv.lock .ci/environment
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" .ci/environment
+	@touch $@
+
+.PHONY: environment
+environment: $(READY) ## make .venv with the pinned packages
+
+.PHONY: run
+run: $(READY) ## start everything, play the demo, keep running until Ctrl-C
+	@$(BIN)/ledgerbus up --demo
+
+.PHONY: demo
+demo: $(READY) ## play the demo through gateway and Kafka, print the trial balance, stop
+	@$(BIN)/ledgerbus demo
+
+.PHONY: reset
+reset: $(READY) ## stop the embedded stack and throw its data away
+	@$(BIN)/ledgerbus reset --yes
+
+.PHONY: lint
+lint: $(READY) ## ruff's rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(READY) ## rewrite the source in the project's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: types
+types: $(READY) ## mypy, strict
+	@$(BIN)/mypy
+
+.PHONY: contracts
+contracts: $(READY) ## who may import whom
+	@$(BIN)/lint-imports
+
+.PHONY: test
+test: $(READY) ## every test, on real PostgreSQL and real Kafka
+	@$(BIN)/pytest $(PYTEST_FLAGS)
+
+.PHONY: test-fast
+test-fast: $(READY) ## the tests that need no PostgreSQL, Kafka or stack: under 20 s
+	@$(BIN)/pytest -m "not database and not kafka and not stack" $(PYTEST_FLAGS)
+
+.PHONY: check
+check: lint types contracts test ## all of it: lint, types, contracts, then tests (tidy and drift checks are tests)
+
+.PHONY: audit
+audit: $(READY) ## known vulnerabilities in the pinned packages
+	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
+
+.PHONY: bench
+bench: $(READY) ## run a benchmark
+	@$(BIN)/ledgerbus bench $(BENCH)
+
+COMPILE := $(BIN)/uv --system-certs --no-config pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --no-header
+
+.PHONY: lock
+lock: $(READY) ## pin the newest packages that pyproject.toml allows
+	@echo uv | $(COMPILE) --no-annotate --output-file requirements-uv.lock -
+	@$(COMPILE) --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --all-extras --constraints requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+.PHONY: clean
+clean: ## remove the environment and every cache; data of the embedded stack stays (make reset removes that)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache htmlcov build dist
+	@rm -f .coverage .coverage.*
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
