@@ -1,0 +1,72 @@
+"""Makes Kafka topics and brings their settings to what is wanted.
+
+`deploy/kafka/topics.json` is the list: name, partitions and settings of every topic. Existing topics keep their
+records; settings are altered where they differ. Partitions are never changed on a topic that exists: keys would move
+to other partitions and their order would be lost, so that is refused with a sentence.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import for_code
+
+from libs.devstack.errors import StartFailed
+
+TOPIC_LIST = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "topics.json"
+_TOPIC_ALREADY_EXISTS = 36
+_TIME_LIMIT_MS = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A wanted topic; `config` are Kafka's topic settings as text."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def listed(path: Path = TOPIC_LIST) -> tuple[Topic, ...]:
+    """The topics of the list."""
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return tuple(Topic(row["name"], row["partitions"], row.get("config", {})) for row in rows)
+
+
+async def ensure(bootstrap: str, wanted: Iterable[Topic]) -> None:
+    """Creates what is absent, alters settings of what is there; returns when every partition has a leader."""
+    topics = list(wanted)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=_TIME_LIMIT_MS)
+    await admin.start()
+    try:
+        existing = await _create_absent(admin, topics)
+        if existing:
+            resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name, dict(topic.config)) for topic in existing]
+            await admin.alter_configs(resources)
+        await _check_partitions(admin, topics)
+    finally:
+        await admin.close()
+
+
+async def _create_absent(admin: AIOKafkaAdminClient, topics: list[Topic]) -> list[Topic]:
+    """Creates and returns those that were there already."""
+    new = [NewTopic(topic.name, topic.partitions, 1, topic_configs=dict(topic.config)) for topic in topics]
+    answer = await admin.create_topics(new, timeout_ms=_TIME_LIMIT_MS)
+    codes = {row[0]: row[1] for row in answer.topic_errors}
+    for name, code in codes.items():
+        if code not in (0, _TOPIC_ALREADY_EXISTS):
+            raise StartFailed(f"Kafka refused topic {name}: {for_code(code).__name__}", "see deploy/kafka/topics.json")
+    return [topic for topic in topics if codes[topic.name] == _TOPIC_ALREADY_EXISTS]
+
+
+async def _check_partitions(admin: AIOKafkaAdminClient, topics: list[Topic]) -> None:
+    found = {row["topic"]: len(row["partitions"]) for row in await admin.describe_topics([t.name for t in topics])}
+    for topic in topics:
+        if found[topic.name] != topic.partitions:
+            raise StartFailed(
+                f"Topic {topic.name} has {found[topic.name]} partitions, the list says {topic.partitions}.",
+                "keep the number, or make a topic with a new name; a local stack can be emptied with: make reset",
+            )

@@ -1,0 +1,61 @@
+"""What every test may ask for, and what the end of every report says: the backend that ran, the tests not run."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from _pytest.terminal import TerminalReporter
+
+from libs.devstack.jars import KAFKA_VERSION
+from tests.support import run
+from tests.support.kafka import KafkaBroker
+from tests.support.postgres import PostgresServer
+
+_NOT_RUN = "not run: "
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        run.begin()
+        config.add_cleanup(run.end)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    notes = run.notes()
+    names = sorted({line.partition(" ")[0] for line in notes})
+    versions = ", ".join(line.partition(" ")[2] for line in notes)
+    terminalreporter.write_line(f"backend: {'/'.join(names)} ({versions})" if notes else "backend: none started")
+    skipped = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]
+    not_run = [reason.removeprefix("Skipped: ") for reason in skipped]
+    terminalreporter.write_line(f"not run: {len(not_run)}")
+    for reason in sorted(set(not_run)):
+        terminalreporter.write_line(f"  {not_run.count(reason)} x {reason.removeprefix(_NOT_RUN)}")
+
+
+@pytest.fixture(scope="session")
+async def postgres() -> AsyncIterator[PostgresServer]:
+    """A real PostgreSQL that lives as long as the test run, shared by all workers."""
+    kept = run.need("postgres")
+    connection = await asyncpg.connect(kept.address)
+    try:
+        run.note(f"{kept.backend} PostgreSQL {(await connection.fetchval('show server_version')).partition(' ')[0]}")
+    finally:
+        await connection.close()
+    server = PostgresServer(kept.address)
+    yield server
+    await server.drop_all()
+
+
+@pytest.fixture(scope="session")
+async def kafka() -> KafkaBroker:
+    """A real Kafka that lives as long as the test run, shared by all workers."""
+    kept = run.need("kafka")
+    run.note(f"{kept.backend} Kafka{'' if kept.backend == 'external' else ' ' + KAFKA_VERSION}")
+    return KafkaBroker(kept.address)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The repository's root folder."""
+    return Path(__file__).resolve().parents[1]

@@ -1,0 +1,65 @@
+"""Keeps one real part (PostgreSQL or Kafka) running for a whole test run, in a process of its own.
+
+    python -m tests.support.keeper postgres|kafka RUN_FOLDER PYTEST_PID
+
+The first test that needs the part starts its keeper; all workers of the run share it through `<part>.json` in the run
+folder. It stops when asked by SIGTERM, and by itself when pytest is gone, however pytest went.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from libs.devstack import backends
+from libs.devstack.errors import StackError
+
+PARTS = ("postgres", "kafka")
+
+
+async def _keep(part: str, folder: Path, pytest_pid: int) -> None:
+    asked = asyncio.Event()
+    for reason in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(reason, asked.set)
+    backend = backends.chosen(folder)
+    try:
+        address = await (backend.start_postgres() if part == "postgres" else backend.start_kafka())
+        _publish(folder / f"{part}.json", {"backend": backend.name, "address": address})
+        while not asked.is_set() and _is_alive(pytest_pid):
+            try:
+                await asyncio.wait_for(asked.wait(), 0.5)
+            except TimeoutError:
+                continue
+    finally:
+        await backend.stop()
+
+
+def _publish(path: Path, state: dict[str, str]) -> None:
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(state), encoding="utf-8")
+    draft.rename(path)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def main() -> None:
+    """Runs until the tests are over; a failed start is left in the part's JSON for every waiting test."""
+    part, folder, pytest_pid = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    assert part in PARTS
+    try:
+        asyncio.run(_keep(part, folder, pytest_pid))
+    except StackError as failure:
+        _publish(folder / f"{part}.json", {"error": str(failure)})
+        raise SystemExit(1) from failure
+
+
+if __name__ == "__main__":
+    main()
