@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from libs.devstack.errors import StartFailed
+from libs.devstack.errors import StartError
 from libs.devstack.postgres import binaries
 
 ROLES = ("migrator", "writer", "reader", "auditor")
@@ -47,7 +47,7 @@ def with_database(dsn: str, database: str) -> str:
 
 
 async def create_service(admin_dsn: str, service: str, passwords: Mapping[str, str]) -> None:
-    """Roles and database of one service; safe to repeat. StartFailed with psql's words when it fails."""
+    """Roles and database of one service; safe to repeat. StartError with psql's words when it fails."""
     (script,) = INIT_SQL.glob(f"[0-9][0-9]-{service}.sql")
     await _psql(admin_dsn, script, _password_environment(service, passwords))
 
@@ -74,6 +74,4 @@ async def _psql(admin_dsn: str, script: Path, environment: Mapping[str, str], *v
     _, complaints = await psql.communicate()
     if psql.returncode != 0:
         said = complaints.decode("utf-8", "replace").strip()
-        raise StartFailed(
-            f"{script.name} failed on PostgreSQL:\n{said}", "read the message; the script may be repeated"
-        )
+        raise StartError(f"{script.name} failed on PostgreSQL:\n{said}", "read the message; the script may be repeated")

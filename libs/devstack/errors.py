@@ -1,10 +1,10 @@
 """What can go wrong while starting the local stack, each with a way out.
 
 StackError
-├── StartFailed      a part did not come up, or died while starting
-├── FolderInUse      another live program works on the same folder
-├── WrongVersion     the folder was written by another major version
-└── FetchFailed      a file of Kafka could not be fetched, or is not the pinned one
+├── StartError      a part did not come up, or died while starting
+├── FolderInUseError      another live program works on the same folder
+├── WrongVersionError     the folder was written by another major version
+└── FetchError      a file of Kafka could not be fetched, or is not the pinned one
 """
 
 
@@ -17,17 +17,17 @@ class StackError(Exception):
         self.way_out = way_out
 
 
-class StartFailed(StackError):
+class StartError(StackError):
     """A part did not become ready; the sentence ends with its last log lines."""
 
 
-class FolderInUse(StackError):
+class FolderInUseError(StackError):
     """Another live program works on the same folder."""
 
 
-class WrongVersion(StackError):
+class WrongVersionError(StackError):
     """The folder was written by another major version of the same part."""
 
 
-class FetchFailed(StackError):
+class FetchError(StackError):
     """A pinned file could not be fetched, or its checksum differs."""

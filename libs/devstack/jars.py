@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from libs.devstack.errors import FetchFailed, StackError
+from libs.devstack.errors import FetchError, StackError
 
 KAFKA_VERSION = "4.3.1"
 _LIST = Path(__file__).with_name(f"kafka-{KAFKA_VERSION}-jars.tsv")
@@ -64,7 +64,7 @@ def cache_folder() -> Path:
 
 
 def ensure(folder: Path, progress: Progress) -> tuple[Path, ...]:
-    """The paths of all jars, checked; fetches what is absent or damaged. Raises FetchFailed. Blocks."""
+    """The paths of all jars, checked; fetches what is absent or damaged. Raises FetchError. Blocks."""
     jars = pinned()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def ensure(folder: Path, progress: Progress) -> tuple[Path, ...]:
             if wanting:
                 _fetch_all(wanting, folder, len(jars), progress)
     except OSError as failure:
-        raise FetchFailed(
+        raise FetchError(
             f"Kafka's files cannot be kept in {folder}: {failure.strerror or failure}",
             "free some space, or name another folder with LEDGERBUS_CACHE",
         ) from failure
@@ -125,17 +125,17 @@ def _fetch(jar: Jar, scratch: Path, folder: Path) -> None:
             cause = failure
             continue
         except RuntimeError as failure:
-            raise FetchFailed(
+            raise FetchError(
                 f"The repository does not offer {jar.file_name}.", "check the network's proxy or mirror, then try again"
             ) from failure
         if (found := _sha256(path)) != jar.sha256:
-            raise FetchFailed(
+            raise FetchError(
                 f"{jar.file_name} has SHA-256 {found}, pinned is {jar.sha256}. It was not used.",
                 "something on the way alters files: check the network's proxy or mirror",
             )
         shutil.move(path, folder / jar.file_name)
         return
-    raise FetchFailed(
+    raise FetchError(
         f"{jar.file_name} could not be fetched: {_root(cause)}",
         f"go online once and start again, or copy a filled cache to {folder}",
     ) from cause

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from libs.devstack import jars, part, ports
-from libs.devstack.errors import StackError, StartFailed
+from libs.devstack.errors import StackError, StartError
 
 MESSAGE_BYTES_MAX = 1_200_000
 _JAVA_MAJOR_MIN = 17
@@ -83,7 +83,8 @@ class Kafka:
         java = find_java()
         classpath = ":".join(map(str, await asyncio.to_thread(jars.ensure, jars.cache_folder(), progress)))
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [java, *_FLAGS, "-cp", classpath, f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"]
+        log4j = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
+        command: list[str | Path] = [java, *_FLAGS, "-cp", classpath, log4j]
         deadline = time.monotonic() + _LEFTOVER_TIME_LIMIT_S
         while True:
             self._ports = _two_ports(port, controller_port)
@@ -117,7 +118,7 @@ class Kafka:
         fresh.rename(self.folder / "log")
 
     async def _became_ready(self) -> bool:
-        """True when it serves, False when it died; StartFailed after the time limit."""
+        """True when it serves, False when it died; StartError after the time limit."""
         deadline = time.monotonic() + _READY_TIME_LIMIT_S
         while self.server.exit_code is None:
             # The broker says so after its log is recovered, it is registered, unfenced and its listeners are open.
@@ -125,7 +126,7 @@ class Kafka:
                 return True
             if time.monotonic() > deadline:
                 await self.stop()
-                raise StartFailed(
+                raise StartError(
                     f"Kafka did not become ready within {_READY_TIME_LIMIT_S:.0f} s:\n{self.server.last_lines()}",
                     f"read its log {self.log}",
                 )
@@ -233,15 +234,15 @@ def _worth_another_try(output: str) -> bool:
     return "Address already in use" in output or "Failed to acquire lock on file" in output
 
 
-def _why_it_died(dead: part.Part) -> StartFailed:
+def _why_it_died(dead: part.Part) -> StartError:
     output = dead.output()
     if "No space left on device" in output:
-        return StartFailed(f"The disk is full:\n{dead.last_lines()}", "free some space and start again")
+        return StartError(f"The disk is full:\n{dead.last_lines()}", "free some space and start again")
     if "Failed to acquire lock on file" in output:
-        return StartFailed(
+        return StartError(
             "Another Kafka is at work on the same folder.",
             "stop what started it, or use another folder (LEDGERBUS_DATA)",
         )
-    return StartFailed(
+    return StartError(
         f"{dead.name} ended with code {dead.exit_code} while starting:\n{dead.last_lines()}", f"read its log {dead.log}"
     )

@@ -1,11 +1,12 @@
-"""Runs one program tied to its starter's life, if wanted as another user. A script, started by path; standard library only.
+"""Runs one program tied to its starter's life, if wanted as another user. A script, started by its path.
 
     python -I launch.py PARENT_PID SIGNAL UID GID PATH... -- PROGRAM ARGUMENT...
 
 The program gets SIGNAL when the starter dies, however it dies, so no kill -9 leaves a database behind. UID 0 keeps
 the user. Otherwise the user changes (PostgreSQL refuses to run as root), and where that user may not reach one of the
 PATHs, because a parent folder such as /root is closed, the program keeps the one capability that lets it pass closed
-folders. (Both on Linux only.) Opening those folders to everybody would be the alternative; nothing outside the data folder is changed.
+folders. Opening those folders to everybody would be the alternative; nothing outside the data folder is changed.
+Tying and passing closed folders exist on Linux only. Standard library only: it runs with an isolated interpreter.
 """
 
 import ctypes

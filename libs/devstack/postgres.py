@@ -2,7 +2,8 @@
 
 Layout of the folder: `data/` is PostgreSQL's, `password` holds the superuser's generated password (mode 0600).
 Loopback TCP only, SCRAM passwords, no Unix socket. fsync and synchronous_commit are on: what is acknowledged survives
-kill -9. initdb works on `data.new` and is renamed when complete, so an interrupted first start leaves nothing half made.
+kill -9. initdb works on `data.new`, which is renamed when complete, so an interrupted first start leaves nothing half
+made.
 
 PostgreSQL refuses to run as root. Started by root it runs as the system's `postgres` user, else as `nobody`.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from libs.devstack import part, ports
-from libs.devstack.errors import FolderInUse, StackError, StartFailed, WrongVersion
+from libs.devstack.errors import FolderInUseError, StackError, StartError, WrongVersionError
 
 MAJOR_VERSION = "18"
 SUPERUSER = "postgres"
@@ -120,7 +121,7 @@ class Postgres:
         fresh = self.folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         options = ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions"]
-        command = [
+        command: list[str | Path] = [
             binaries() / "initdb", "-D", fresh, "-U", SUPERUSER,
             f"--pwfile={self.folder / 'password'}", "--auth=scram-sha-256", *options,
         ]  # fmt: skip
@@ -131,13 +132,13 @@ class Postgres:
 
     async def _launch(self, run_as: part.RunAs | None, port: int) -> part.Part:
         settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
-        command = [binaries() / "postgres", "-D", self.folder / "data", "-p", str(port), *settings]
+        command: list[str | Path] = [binaries() / "postgres", "-D", self.folder / "data", "-p", str(port), *settings]
         return await part.start(
             "postgres", command, self.log, folder=Path("/"), run_as=run_as, death_signal=signal.SIGINT
         )
 
     async def _became_ready(self) -> bool:
-        """True when ready, False when it died; StartFailed after the time limit."""
+        """True when ready, False when it died; StartError after the time limit."""
         deadline = time.monotonic() + _READY_TIME_LIMIT_S
         while self.server.exit_code is None:
             pid, state = _read_pid_file(self.folder / "data")
@@ -145,7 +146,7 @@ class Postgres:
                 return True
             if time.monotonic() > deadline:
                 await self.stop()
-                raise StartFailed(
+                raise StartError(
                     f"PostgreSQL did not become ready within {_READY_TIME_LIMIT_S:.0f} s:\n{self.server.last_lines()}",
                     f"read its log {self.log}",
                 )
@@ -156,7 +157,7 @@ class Postgres:
         deadline = time.monotonic() + _LEFTOVER_TIME_LIMIT_S
         while (pid := running_on(self.folder / "data")) is not None:
             if time.monotonic() > deadline:
-                raise FolderInUse(
+                raise FolderInUseError(
                     f"{self.folder} is in use by PostgreSQL with process id {pid}.",
                     f"stop what started it, or end it with: kill -INT {pid}",
                 )
@@ -206,7 +207,7 @@ def _check_version(data: Path) -> None:
     marker = data / "PG_VERSION"
     found = marker.read_text(encoding="ascii").strip() if marker.exists() else "no"
     if found != MAJOR_VERSION:
-        raise WrongVersion(
+        raise WrongVersionError(
             f"{data} holds {found} PostgreSQL data, this is PostgreSQL {MAJOR_VERSION}."
             if found == "no"
             else f"{data} was written by PostgreSQL {found}, this is PostgreSQL {MAJOR_VERSION}.",
@@ -235,14 +236,14 @@ def _worth_another_try(output: str) -> bool:
     return any(sign in output for sign in passing)
 
 
-def _why_it_died(dead: part.Part) -> StartFailed:
+def _why_it_died(dead: part.Part) -> StartError:
     output = dead.output()
     if "No space left on device" in output:
-        return StartFailed(f"The disk is full:\n{dead.last_lines()}", "free some space and start again")
+        return StartError(f"The disk is full:\n{dead.last_lines()}", "free some space and start again")
     if "shared memory" in output:
-        return StartFailed(
+        return StartError(
             f"PostgreSQL got no shared memory:\n{dead.last_lines()}", "end other programs or raise the memory limit"
         )
-    return StartFailed(
+    return StartError(
         f"{dead.name} ended with code {dead.exit_code} while starting:\n{dead.last_lines()}", f"read its log {dead.log}"
     )

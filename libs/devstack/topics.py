@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 
-from libs.devstack.errors import StartFailed
+from libs.devstack.errors import StartError
 
 TOPIC_LIST = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "topics.json"
 _TOPIC_ALREADY_EXISTS = 36
@@ -58,7 +58,7 @@ async def _create_absent(admin: AIOKafkaAdminClient, topics: list[Topic]) -> lis
     codes = {row[0]: row[1] for row in answer.topic_errors}
     for name, code in codes.items():
         if code not in (0, _TOPIC_ALREADY_EXISTS):
-            raise StartFailed(f"Kafka refused topic {name}: {for_code(code).__name__}", "see deploy/kafka/topics.json")
+            raise StartError(f"Kafka refused topic {name}: {for_code(code).__name__}", "see deploy/kafka/topics.json")
     return [topic for topic in topics if codes[topic.name] == _TOPIC_ALREADY_EXISTS]
 
 
@@ -66,7 +66,7 @@ async def _check_partitions(admin: AIOKafkaAdminClient, topics: list[Topic]) -> 
     found = {row["topic"]: len(row["partitions"]) for row in await admin.describe_topics([t.name for t in topics])}
     for topic in topics:
         if found[topic.name] != topic.partitions:
-            raise StartFailed(
+            raise StartError(
                 f"Topic {topic.name} has {found[topic.name]} partitions, the list says {topic.partitions}.",
                 "keep the number, or make a topic with a new name; a local stack can be emptied with: make reset",
             )
