@@ -90,9 +90,7 @@ class Caller:
             )
         if scope in OPERATOR_SCOPES:
             if self.organization is not None:
-                raise Problem(
-                    403, "operator-only", "Only an operator's token, which names no organization, may do this."
-                )
+                raise Problem(403, "operator-only", "Only an operator's token, without an organization, may do this.")
         elif self.organization is None:
             raise _organization_missing()
 
@@ -107,7 +105,8 @@ class Caller:
 class Verifier:
     """Checks bearer tokens of one issuer for one audience.
 
-    `jwks` holds the issuer's keys (a document, a file's path or an http address will do), `leeway_s` forgives clocks that differ, `now` gives the Unix time in seconds.
+    `jwks` holds the issuer's keys (a document, a file's path or an http address will do), `leeway_s` forgives
+    clocks that differ, `now` gives the Unix time in seconds.
     """
 
     def __init__(

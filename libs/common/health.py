@@ -1,0 +1,48 @@
+"""The addresses every service has: is it alive, is it ready, which version is it, and its metrics."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import orjson
+from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+
+class Ready(Protocol):
+    """What answers /health/ready: whether the service can do its work now, and why not."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    def report(self) -> Mapping[str, Any]: ...
+
+
+def add_health(app: FastAPI, service: str, version: str, readiness: Ready) -> None:
+    """Add /health/live, /health/ready (503 while not ready), /version and /metrics."""
+
+    async def live(_: Request) -> Response:
+        return _json({"status": "alive", "service": service})
+
+    async def ready(_: Request) -> Response:
+        is_ready = readiness.ready
+        content = {"status": "ready" if is_ready else "not-ready", "service": service, "checks": readiness.report()}
+        return _json(content, 200 if is_ready else 503)
+
+    async def tell_version(_: Request) -> Response:
+        return _json({"service": service, "version": version, "api": "v1"})
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    for path, respond in (
+        ("/health/live", live), ("/health/ready", ready), ("/version", tell_version), ("/metrics", metrics),
+    ):  # fmt: skip
+        app.router.routes.append(Route(path, respond, methods=["GET"], include_in_schema=False))
+
+
+def _json(content: Mapping[str, Any], status: int = 200) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    return Response(orjson.dumps(content, default=str), status, headers, "application/json")

@@ -1,0 +1,237 @@
+"""An HTTP application as all services run it: one middleware, one error format, the same four addresses.
+
+Shape: `create_app` gives a FastAPI application whose middleware stack is `Edge` alone, a pure ASGI layer that names the
+request, joins the trace, counts the body while it comes in, keeps the deadline, and answers every exception as
+problem+json. Routes that need not be fast are written as FastAPI routes (`requires(scope)` gives the caller); hot ones
+as plain functions of a Starlette request, added with `add_hot_route`, which read bytes and answer bytes:
+
+    async def post_entry(request: Request) -> Response:
+        caller = await authenticate(request, "ledger:post")
+        key = key_of(request, required=True)
+        wanted = await read_model(request, ENTRY)
+        ...
+        return json_response(posted, 201)
+
+Limits: `BODY_BYTES_MAX` a body unless the route says otherwise (`allow_body`), `HEADER_BYTES_MAX` of headers, the
+deadline the sender gave (X-Request-Deadline-Ms) and never more than the application's own. Streams lift both and are
+held to `BODY_IDLE_S` between two pieces instead.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, TypeVar
+
+import orjson
+from fastapi import APIRouter, FastAPI, Security
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from fastapi.params import Form
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer, SecurityScopes
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from libs.common.auth import Caller, Verifier
+from libs.common.edge import BODY_BYTES_MAX, Edge, EdgeSettings, Exchange, exchange_of
+from libs.common.errors import Problem
+from libs.common.health import Ready, add_health
+from libs.common.json_text import parse_json
+from libs.common.openapi import Operation, openapi_document
+from libs.common.problems import malformed_by
+
+__all__ = [
+    "BODY_BYTES_MAX", "App", "EdgeSettings", "Exchange", "Operation", "add_hot_route", "allow_body", "authenticate",
+    "create_app", "exchange_of", "json_response", "read_body", "read_json", "read_model", "requires", "router",
+]  # fmt: skip
+
+JSON: Final = "application/json"
+
+_Model = TypeVar("_Model")
+
+
+class App(FastAPI):
+    """A FastAPI application with `Edge` as its only middleware, and hand-written OpenAPI entries for hot routes."""
+
+    edge: EdgeSettings
+    verifier: Verifier
+    operations: list[Operation]
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Edge(AsyncExitStackMiddleware(self.router), self.router, self.edge)
+
+    def openapi(self) -> dict[str, Any]:
+        if not self.openapi_schema:
+            self.openapi_schema = openapi_document(super().openapi(), self.operations)
+        return self.openapi_schema
+
+
+def create_app(
+    service: str,
+    version: str,
+    *,
+    readiness: Ready,
+    verifier: Verifier,
+    edge: EdgeSettings | None = None,
+    title: str | None = None,
+    description: str = "",
+    docs: bool = True,
+) -> App:
+    """An application with /health/live, /health/ready, /version, /metrics and, where `docs`, /docs and /redoc."""
+    app = App(
+        title=title or f"LedgerBus {service}",
+        version=version,
+        description=description,
+        docs_url="/docs" if docs else None,
+        redoc_url="/redoc" if docs else None,
+        openapi_url="/openapi.json" if docs else None,
+        redirect_slashes=False,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
+    )
+    app.router.route_class = StrictRoute
+    app.edge = edge or EdgeSettings()
+    app.verifier = verifier
+    app.operations = []
+    add_health(app, service, version, readiness)
+    return app
+
+
+class _CheckedRequest(Request):
+    """A request whose body was read and checked before FastAPI, which would call every failure in it a 400."""
+
+    def __init__(self, request: Request, raw: bytes, value: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._raw = raw
+        self._value = value
+
+    async def body(self) -> bytes:
+        return self._raw
+
+    async def json(self) -> Any:
+        return self._value
+
+
+class StrictRoute(APIRoute):
+    """A FastAPI route whose JSON body is checked by `json_text`; another content type than JSON is 415."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        respond = super().get_route_handler()
+        if self.body_field is None or isinstance(self.body_field.field_info, Form):
+            return respond
+
+        async def respond_checked(request: Request) -> Response:
+            require_json(request)
+            raw = await read_body(request)
+            return await respond(_CheckedRequest(request, raw, parse_json(raw)))
+
+        return respond_checked
+
+
+def router(prefix: str = "", tags: Sequence[str] = ()) -> APIRouter:
+    """A router for comfortable routes, to be included in the application."""
+    return APIRouter(prefix=prefix, tags=list(tags), route_class=StrictRoute, redirect_slashes=False)
+
+
+def add_hot_route(app: App, path: str, respond: Callable[[Request], Awaitable[Response]], operation: Operation) -> None:
+    """Put a plain route ahead of all others. `operation` is its OpenAPI entry, written by hand."""
+    assert operation.path == path
+    app.router.routes.insert(0, Route(path, respond, methods=[operation.method]))
+    app.operations.append(operation)
+
+
+async def authenticate(request: Request, scope: str) -> Caller:
+    """The caller of a plain route. Raises Problem 401 or 403."""
+    values = request.headers.getlist("authorization")
+    if len(values) > 1:
+        raise Problem(401, "token-malformed", "The Authorization header was sent more than once.")
+    app: App = request.app
+    caller = await app.verifier.verify(values[0] if values else None)
+    exchange_of(request).caller = caller
+    caller.require(scope)
+    return caller
+
+
+_BEARER: Final = HTTPBearer(auto_error=False, scheme_name="bearer", bearerFormat="JWT")
+
+
+async def _authenticate(request: Request, wanted: SecurityScopes, _: Annotated[Any, Security(_BEARER)]) -> Caller:
+    (scope,) = wanted.scopes
+    return await authenticate(request, scope)
+
+
+def requires(scope: str) -> Any:
+    """The mark of a FastAPI route's parameter: `caller: Annotated[Caller, requires("ledger:read")]`."""
+    return Security(_authenticate, scopes=[scope])
+
+
+def allow_body(request: Request, bytes_max: int | None) -> None:
+    """Let this request's body be as long as that. None makes it a stream: any length, no deadline, never idle."""
+    exchange = exchange_of(request)
+    exchange.body_bytes_max = bytes_max
+    if bytes_max is None:
+        exchange.lift_deadline()
+
+
+async def read_body(request: Request, bytes_max: int | None = None) -> bytes:
+    """The whole body. Raises Problem 413 as soon as it is longer than `bytes_max` or the application's limit."""
+    if bytes_max is not None:
+        exchange_of(request).body_bytes_max = bytes_max
+    receive = request.receive
+    message = await receive()
+    if message["type"] != "http.request":
+        raise ClientDisconnect
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        return body
+    pieces = [body]
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientDisconnect
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+async def read_json(request: Request) -> Any:
+    """The body as a checked JSON value. Raises Problem 413, 415, 400 or 422."""
+    require_json(request)
+    return parse_json(await read_body(request))
+
+
+async def read_model(request: Request, model: TypeAdapter[_Model]) -> _Model:
+    """The body as a model's value, by JSON's rules (a text is a date, a number is no text). Raises as `read_json`."""
+    require_json(request)
+    raw = await read_body(request)
+    value = parse_json(raw)
+    try:
+        return model.validate_json(raw)
+    except ValidationError as error:
+        raise malformed_by(error, value) from error
+
+
+def require_json(request: Request) -> None:
+    """Raise Problem 415 unless the content type is JSON."""
+    given = request.headers.get("content-type", "")
+    if given == JSON:
+        return
+    media_type = given.partition(";")[0].strip().lower()
+    if media_type != JSON and not (media_type.startswith("application/") and media_type.endswith("+json")):
+        raise Problem(
+            415,
+            "content-type-not-supported",
+            f"The content type must be {JSON}" + (f", not {media_type[:60]!r}." if media_type else "; none was sent."),
+            headers={"Accept": JSON},
+        )
+
+
+def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer of bytes that are JSON already, or of anything orjson writes (dataclasses, UUIDs, dates)."""
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    return Response(body, status_code=status, headers=headers, media_type=JSON)
