@@ -100,10 +100,10 @@ def read(path: Path, organization: str) -> ConvertedJournal:
 
 def convert(directives: Sequence[Any], options: Mapping[str, Any], organization: str) -> ConvertedJournal:
     """Converts what beancount's loader returned. The functional currency is the file's first operating currency."""
-    data = _beancount("core.data")
+    words = _beancount("core.data")
     functional = (options["operating_currency"] or ["USD"])[0]
-    transactions = [directive for directive in directives if isinstance(directive, data.Transaction)]
-    opens = [directive for directive in directives if isinstance(directive, data.Open)]
+    transactions = [directive for directive in directives if isinstance(directive, words.Transaction)]
+    opens = [directive for directive in directives if isinstance(directive, words.Open)]
     postings = [posting for transaction in transactions for posting in transaction.postings]
     exponents = _exponents(transactions, functional)
     codes = _codes(opens, postings, functional)

@@ -1,0 +1,65 @@
+"""The charts that come with the product are valid and hold what they promise."""
+
+from pathlib import Path
+
+import pytest
+
+from libs.cli import charts
+from libs.cli.exits import Ended, Exit
+
+
+@pytest.mark.parametrize("name", charts.names())
+def test_chart_is_valid_and_says_what_it_is(name: str) -> None:
+    chart = charts.read(name)
+    assert chart.name == name
+    assert chart.description
+    assert all(charts.account_json(account)["code"] == account.code for account in chart.accounts)
+
+
+def test_starter_is_the_promised_chart() -> None:
+    rows = [
+        (account.code, account.type, account.currency, account.reconcilable, account.cash)
+        for account in charts.read("starter").accounts
+    ]
+    assert rows == [
+        ("1000-AR", "asset", "USD", False, False),
+        ("1010-CASH", "asset", "USD", True, True),
+        ("2000-AP", "liability", "USD", False, False),
+        ("3000-EQUITY", "equity", "USD", False, False),
+        ("4000-REVENUE", "income", "USD", False, False),
+        ("5000-EXPENSE", "expense", "USD", False, False),
+    ]
+
+
+def test_demo_adds_the_wallets() -> None:
+    accounts = {account.code: account for account in charts.read("demo").accounts}
+    assert len(accounts) == 9
+    policies = {code: account.overdraft.policy for code, account in accounts.items() if account.type == "liability"}
+    assert policies == {"2000-AP": "unlimited", "2000-FLOAT": "unlimited", "2001-ALICE": "none", "2002-BOB": "none"}
+
+
+def test_own_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "shop.json"
+    path.write_text('{"description": "x", "accounts": [{"code": "1", "name": "Till", "type": "asset"}]}')
+    chart = charts.read(str(path))
+    assert [account.code for account in chart.accounts] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "There is no chart .*; there are demo, starter, or name a file"),
+        ("{", "cannot be read"),
+        ('{"description": "x", "accounts": [{"code": "1", "name": "Till", "type": "till"}]}', "cannot be read"),
+        ('{"description": "x", "accounts": [], "headings": []}', "cannot be read"),
+        ('{"description": "x", "includes": ["starter", "starter"], "accounts": []}', "names .*1000-AR.* twice"),
+    ],
+    ids=["absent", "broken", "unknown type", "unknown field", "twice"],
+)
+def test_a_bad_chart_is_a_usage_error(tmp_path: Path, text: str | None, sentence: str) -> None:
+    path = tmp_path / "chart.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(Ended, match=sentence) as ended:
+        charts.read(str(path))
+    assert ended.value.code == Exit.USAGE
