@@ -2,7 +2,7 @@
 
 Every jar is fetched by its own coordinate; a resolver's idea of transitive versions differs from the one Kafka was
 released with. Jars live in the cache folder under their final name only after their checksum was compared, so a half
-fetched or damaged file is never used and is fetched again. A file lock lets several processes start at once: one
+fetched or damaged file is never used and is fetched again. `LEDGERBUS_JAR_REPOSITORY` names a mirror's base address. A file lock lets several processes start at once: one
 fetches, the others wait and find everything there.
 """
 
@@ -14,6 +14,7 @@ import os
 import shutil
 import ssl
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,15 +64,18 @@ def cache_folder() -> Path:
     return (Path(named) if named else Path.home() / ".cache" / "ledgerbus").resolve() / f"kafka-{KAFKA_VERSION}"
 
 
-def ensure(folder: Path, progress: Progress) -> tuple[Path, ...]:
-    """The paths of all jars, checked; fetches what is absent or damaged. Raises FetchError. Blocks."""
+def ensure(folder: Path, progress: Progress, given_up: threading.Event) -> tuple[Path, ...]:
+    """The paths of all jars, checked; fetches what is absent or damaged. Blocks.
+
+    Raises FetchError, also soon after `given_up` was set by the thread that no longer waits.
+    """
     jars = pinned()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / ".lock"):
             wanting = [jar for jar in jars if not _is_intact(folder / jar.file_name, jar)]
             if wanting:
-                _fetch_all(wanting, folder, len(jars), progress)
+                _fetch_all(wanting, folder, len(jars), progress, given_up)
     except OSError as failure:
         raise FetchError(
             f"Kafka's files cannot be kept in {folder}: {failure.strerror or failure}",
@@ -89,7 +93,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fetch_all(wanting: list[Jar], folder: Path, total: int, progress: Progress) -> None:
+def _fetch_all(wanting: list[Jar], folder: Path, total: int, progress: Progress, given_up: threading.Event) -> None:
     present = total - len(wanting)
     progress(f"fetching Kafka: {present} of {total} jars")
     with (
@@ -101,6 +105,8 @@ def _fetch_all(wanting: list[Jar], folder: Path, total: int, progress: Progress)
         try:
             for fetched in concurrent.futures.as_completed(running):
                 fetched.result()
+                if given_up.is_set():
+                    raise FetchError("Fetching Kafka was stopped.", "start again; what was fetched is kept")
                 present += 1
                 if present % _PROGRESS_EVERY == 0 or present == total:
                     progress(f"fetching Kafka: {present} of {total} jars")
@@ -116,7 +122,8 @@ def _fetch(jar: Jar, scratch: Path, folder: Path) -> None:
     cause: Exception | None = None
     for attempt in range(_TRIES):
         # A scratch folder per attempt: a half file of an earlier one must not be found again.
-        context = MavenContext(repo_cache=scratch / f"{jar.file_name}.{attempt}", local_repos=[], timeout=30)
+        cache = scratch / f"{jar.file_name}.{attempt}"
+        context = MavenContext(repo_cache=cache, local_repos=[], remote_repos=_mirror(), timeout=30)
         component = context.project(jar.group, jar.artifact).at_version(jar.version)
         artifact = component.artifact(classifier=jar.classifier) if jar.classifier else component.artifact()
         try:
@@ -139,6 +146,12 @@ def _fetch(jar: Jar, scratch: Path, folder: Path) -> None:
         f"{jar.file_name} could not be fetched: {_root(cause)}",
         f"go online once and start again, or copy a filled cache to {folder}",
     ) from cause
+
+
+def _mirror() -> dict[str, str] | None:
+    """The repository to ask; None is the public one."""
+    address = os.environ.get("LEDGERBUS_JAR_REPOSITORY")
+    return {"mirror": address.rstrip("/")} if address else None
 
 
 def _root(failure: BaseException | None) -> str:

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,6 +69,11 @@ class Kafka:
         return f"{ports.LOOPBACK}:{self.port}"
 
     @property
+    def is_started(self) -> bool:
+        """Whether there is a process to ask for; it may have ended since."""
+        return self._part is not None
+
+    @property
     def server(self) -> part.Part:
         """The running broker's process."""
         assert self._part is not None, "Kafka was not started"
@@ -81,7 +87,7 @@ class Kafka:
         The ports are used when free, else other ones. Fetches the jars when they are absent. Raises StackError.
         """
         java = find_java()
-        classpath = ":".join(map(str, await asyncio.to_thread(jars.ensure, jars.cache_folder(), progress)))
+        classpath = ":".join(map(str, await _jars(progress)))
         self.folder.mkdir(parents=True, exist_ok=True)
         log4j = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
         command: list[str | Path] = [java, *_FLAGS, "-cp", classpath, log4j]
@@ -113,7 +119,7 @@ class Kafka:
         formatting = await part.start(
             "kafka format", [*tool, "format", "-t", _cluster_id(), "-c", properties], self.log, folder=self.folder
         )
-        if await formatting.wait() != 0:
+        if await formatting.wait_or_kill() != 0:
             raise _why_it_died(formatting)
         fresh.rename(self.folder / "log")
 
@@ -170,6 +176,15 @@ class Kafka:
             "num.network.threads": "2",
             "num.io.threads": "4",
         }
+
+
+async def _jars(progress: jars.Progress) -> tuple[Path, ...]:
+    given_up = threading.Event()
+    try:
+        return await asyncio.to_thread(jars.ensure, jars.cache_folder(), progress, given_up)
+    except asyncio.CancelledError:
+        given_up.set()
+        raise
 
 
 def find_java() -> Path:

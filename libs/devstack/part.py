@@ -57,6 +57,15 @@ class Part:
         """Waits for the end of the program and returns its exit code."""
         return await self._child.wait()
 
+    async def wait_or_kill(self) -> int:
+        """Waits for the end; a waiter that is cancelled ends the program, for programs that only prepare something."""
+        try:
+            return await self.wait()
+        except asyncio.CancelledError:
+            self.kill()
+            await self.wait()
+            raise
+
     async def stop(self, how: signal.Signals, time_limit_s: float) -> bool:
         """Asks with the signal, kills after the time limit. True when it ended by being asked."""
         if self._child.returncode is not None:

@@ -64,6 +64,11 @@ class Postgres:
         return self._port
 
     @property
+    def is_started(self) -> bool:
+        """Whether there is a process to ask for; it may have ended since."""
+        return self._part is not None
+
+    @property
     def server(self) -> part.Part:
         """The running server's process."""
         assert self._part is not None, "PostgreSQL was not started"
@@ -126,7 +131,7 @@ class Postgres:
             f"--pwfile={self.folder / 'password'}", "--auth=scram-sha-256", *options,
         ]  # fmt: skip
         initdb = await part.start("initdb", command, self.log, folder=Path("/"), run_as=run_as)
-        if await initdb.wait() != 0:
+        if await initdb.wait_or_kill() != 0:
             raise _why_it_died(initdb)
         fresh.rename(self.folder / "data")
 

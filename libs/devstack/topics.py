@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import for_code
+from aiokafka.errors import KafkaError, for_code
 
 from libs.devstack.errors import StartError
 
@@ -40,13 +40,17 @@ async def ensure(bootstrap: str, wanted: Iterable[Topic]) -> None:
     """Creates what is absent, alters settings of what is there; returns when every partition has a leader."""
     topics = list(wanted)
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=_TIME_LIMIT_MS)
-    await admin.start()
     try:
+        await admin.start()
         existing = await _create_absent(admin, topics)
         if existing:
             resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name, dict(topic.config)) for topic in existing]
             await admin.alter_configs(resources)
         await _check_partitions(admin, topics)
+    except KafkaError as failure:
+        raise StartError(
+            f"Kafka's topics could not be made: {failure}", "read Kafka's log, then try again"
+        ) from failure
     finally:
         await admin.close()
 
