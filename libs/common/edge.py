@@ -42,20 +42,24 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """What one application allows: bytes of a body, seconds of a request, seconds between two pieces of a body."""
+    """What one application allows: bytes of a body, seconds of a request, seconds between two pieces of a body.
+
+    `answer_headers` go out with every answer; names in lower case.
+    """
 
     body_bytes_max: int = BODY_BYTES_MAX
     deadline_s: float = DEADLINE_S
     body_idle_s: float = BODY_IDLE_S
     access_log: bool = False
+    answer_headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Exchange:
     """One request and its answer, as the middleware knows them; routes reach it with `exchange_of`."""
 
     __slots__ = (
-        "answer_begun", "body_bytes", "body_bytes_max", "caller", "content_length", "deadline", "deadline_ms",
-        "receiving", "request_id", "started_s", "status", "trace_id", "traceparent",
+        "answer_begun", "body_bytes", "body_bytes_max", "body_complete", "caller", "content_length", "deadline",
+        "deadline_ms", "receiving", "request_id", "started_s", "status", "trace_id", "traceparent",
     )  # fmt: skip
 
     def __init__(self, body_bytes_max: int) -> None:
@@ -65,6 +69,7 @@ class Exchange:
         self.caller: Caller | None = None
         self.body_bytes = 0
         self.body_bytes_max: int | None = body_bytes_max
+        self.body_complete = False
         self.content_length = 0
         self.deadline_ms: int | None = None
         self.deadline: asyncio.Timeout | None = None
@@ -88,7 +93,12 @@ class Exchange:
 
 def exchange_of(request: Request) -> Exchange:
     """The exchange of a request that came through `Edge`."""
-    exchange: Exchange = request.scope[_SCOPE_KEY]
+    return exchange_in(request.scope)
+
+
+def exchange_in(scope: Scope) -> Exchange:
+    """The exchange of an ASGI scope that came through `Edge`."""
+    exchange: Exchange = scope[_SCOPE_KEY]
     return exchange
 
 
@@ -110,7 +120,7 @@ class Edge:
         async def receive_counted() -> Message:
             exchange.receiving = True
             if exchange.body_bytes_max is None:
-                message = await self._receive_soon(receive)
+                message = await (receive() if exchange.body_complete else self._receive_soon(receive))
             else:
                 if exchange.content_length > exchange.body_bytes_max:
                     raise _too_long(exchange.body_bytes_max)
@@ -119,6 +129,7 @@ class Edge:
                 exchange.body_bytes += len(message.get("body", b""))
                 if exchange.body_bytes_max is not None and exchange.body_bytes > exchange.body_bytes_max:
                     raise _too_long(exchange.body_bytes_max)
+                exchange.body_complete = not message.get("more_body", False)
             exchange.receiving = False
             return message
 
@@ -128,6 +139,7 @@ class Edge:
                 exchange.status = message["status"]
                 message["headers"] = [
                     *message.get("headers", ()),
+                    *self._settings.answer_headers,
                     (b"x-request-id", exchange.request_id.encode()),
                     (b"traceparent", exchange.traceparent.encode()),
                 ]

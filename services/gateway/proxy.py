@@ -1,0 +1,214 @@
+"""Pass-through: a request goes to its service and the answer comes back, unchanged but for headers (`incoming.py`).
+
+A plain request is read whole (its length is limited), asked with a time limit, and asked again only where that is safe:
+nothing was sent, it is a GET, or it carries an Idempotency-Key; a repeat that may be known already says so with
+`Idempotency-Retry: true`. A stream (`streams.py`) flows in both directions at once and is never repeated.
+
+Once an answer has begun, the only way to say that it broke off is to close the connection, so that is what happens.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import aiohttp
+import yarl
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from libs.common import clock
+from libs.common.auth import Verifier
+from libs.common.edge import Exchange, exchange_in
+from libs.common.errors import Problem
+from services.gateway.incoming import answer_headers, read_incoming
+from services.gateway.limits import Limits
+from services.gateway.routes import Passage
+from services.gateway.streams import IDLE_S, Intake, ask_stream, copy, copy_while_there
+from services.gateway.upstreams import Instance, Upstream
+from services.gateway.wish import Wish, target_of, timed_out, unreachable
+
+ATTEMPTS_MAX: Final = 3
+PAUSE_S: Final = 0.05
+BODY_S: Final = 15.0
+CONNECT_S: Final = 2.0
+KEEP_ALIVE_S: Final = 4.0
+WHOLE_ANSWER_BYTES: Final = 256 * 1024
+
+_NOT_MADE_UP: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+_PRIVATE: Final = (b"cache-control", b"no-store")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Answer(NamedTuple):
+    """A service's answer; `body` is None while it still has to be read from `response`."""
+
+    response: aiohttp.ClientResponse
+    body: bytes | None
+
+
+class Proxy:
+    """The way to all upstreams. `start` before the first request, `close` after the last."""
+
+    def __init__(self, upstreams: Mapping[str, Upstream], verifier: Verifier, limits: Limits) -> None:
+        self._upstreams = upstreams
+        self._verifier = verifier
+        self._limits = limits
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the pool of connections, bounded by the upstreams' places and kept shorter than a server keeps them."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=_NOT_MADE_UP,
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+        )
+
+    async def close(self) -> None:
+        """Close the pool."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The pool of connections."""
+        assert self._session is not None, "start() opens the pool"
+        return self._session
+
+    async def forward(
+        self, passage: Passage, params: Mapping[str, str], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer one request. Raises Problem for everything that is the gateway's to refuse."""
+        exchange = exchange_in(scope)
+        incoming = read_incoming(scope, exchange)
+        caller = await self._verifier.verify(incoming.authorization)
+        exchange.caller = caller
+        caller.require(passage.scope)
+        extra = self._limits.take(caller.organization, caller.subject, passage.rate_class, clock.monotonic_s())
+        upstream = self._upstreams[passage.upstream]
+        shard = f"{caller.organization}/{params.get('ledger', '')}"
+        wish = Wish(passage, upstream, target_of(scope), shard, incoming)
+        if passage.stream:
+            with upstream.place(stream=True):
+                await self._pass_stream(wish, extra, exchange, receive, send)
+            return
+        body = b"" if passage.method == "GET" else await _whole_body(exchange, passage.body_bytes_max, receive)
+        with upstream.place(stream=False):
+            await self._pass_whole(wish, body, extra, exchange, send)
+
+    async def _pass_whole(self, wish: Wish, body: bytes, extra: Headers, exchange: Exchange, send: Send) -> None:
+        until_s = asyncio.get_running_loop().time() + _budget_s(wish.passage, exchange)
+        answer = await self._ask(wish, body, until_s)
+        try:
+            await send(_start(answer.response, extra))
+            if answer.body is not None:
+                await send({"type": "http.response.body", "body": answer.body})
+                return
+            async with asyncio.timeout(IDLE_S) as limit:
+                await copy(answer.response, send, limit, None)
+        finally:
+            answer.response.release()
+
+    async def _ask(self, wish: Wish, body: bytes, until_s: float) -> Answer:
+        """The answer. Tries again where that is safe."""
+        resent = False
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            instance = wish.upstream.choose(wish.shard, clock.monotonic_s())
+            try:
+                async with asyncio.timeout_at(until_s):
+                    answer = await self._ask_once(wish, body, until_s, instance, resent=resent)
+            except aiohttp.ClientError as error:
+                instance.circuit.failed(clock.monotonic_s())
+                unsent = isinstance(error, aiohttp.ClientConnectorError)
+                safe = unsent or wish.repeatable
+                if attempt == ATTEMPTS_MAX or not safe:
+                    raise unreachable(wish.upstream, retryable=safe) from error
+                resent = resent or not unsent
+            except TimeoutError as error:
+                instance.circuit.failed(clock.monotonic_s())
+                raise timed_out(wish.upstream, retryable=wish.repeatable) from error
+            else:
+                instance.circuit.succeeded()
+                return answer
+            await asyncio.sleep(PAUSE_S * attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _ask_once(self, wish: Wish, body: bytes, until_s: float, instance: Instance, *, resent: bool) -> Answer:
+        remaining_ms = max(1, int((until_s - asyncio.get_running_loop().time()) * 1000))
+        headers = [*wish.incoming.headers, ("x-request-deadline-ms", str(remaining_ms))]
+        if resent and wish.incoming.idempotency_key is not None:
+            headers.append(("idempotency-retry", "true"))
+        response = await self.session.request(
+            wish.passage.method,
+            yarl.URL(instance.url + wish.target, encoded=True),
+            headers=headers,
+            data=body or None,
+            allow_redirects=False,
+        )
+        length = response.content_length
+        if length is None or length > WHOLE_ANSWER_BYTES:
+            return Answer(response, None)
+        return Answer(response, await response.read())
+
+    async def _pass_stream(self, wish: Wish, extra: Headers, exchange: Exchange, receive: Receive, send: Send) -> None:
+        exchange.body_bytes_max = None
+        exchange.lift_deadline()
+        instance = wish.upstream.choose(wish.shard, clock.monotonic_s())
+        response: aiohttp.ClientResponse | None = None
+        try:
+            async with asyncio.timeout(None) as limit:
+                intake = Intake(receive, limit, wish.passage.timeout_s)
+                url = instance.url + wish.target
+                response = await ask_stream(self.session, wish.passage.method, url, wish.incoming.headers, intake)
+                instance.circuit.succeeded()
+                await send(_start(response, extra))
+                await copy_while_there(response, send, limit, intake)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            if intake.broken is not None:
+                raise intake.broken from error
+            if response is not None:
+                raise
+            instance.circuit.failed(clock.monotonic_s())
+            refuse = timed_out if isinstance(error, TimeoutError) else unreachable
+            raise refuse(wish.upstream, retryable=wish.passage.method == "GET") from error
+        finally:
+            if response is not None:
+                response.close()
+
+
+def _start(response: aiohttp.ClientResponse, extra: Headers) -> dict[str, object]:
+    headers = answer_headers(response.raw_headers)
+    headers.extend(extra)
+    if "Cache-Control" not in response.headers:
+        headers.append(_PRIVATE)
+    return {"type": "http.response.start", "status": response.status, "headers": headers}
+
+
+def _budget_s(passage: Passage, exchange: Exchange) -> float:
+    """Seconds for the service: the route's, or a little less than the caller's deadline leaves."""
+    remaining_ms = exchange.remaining_ms()
+    return passage.timeout_s if remaining_ms is None else min(passage.timeout_s, remaining_ms * 0.98 / 1000)
+
+
+async def _whole_body(exchange: Exchange, bytes_max: int, receive: Receive) -> bytes:
+    exchange.body_bytes_max = bytes_max
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        body: bytes = message.get("body", b"")
+        return body
+    pieces: list[bytes] = []
+    try:
+        async with asyncio.timeout(BODY_S):
+            while True:
+                if message["type"] != "http.request":
+                    raise ClientDisconnect
+                pieces.append(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return b"".join(pieces)
+                message = await receive()
+    except TimeoutError as error:
+        detail = f"The body did not come within {BODY_S:.0f} s."
+        raise Problem(408, "request-timeout", detail, retryable=True, headers={"Connection": "close"}) from error

@@ -1,0 +1,125 @@
+"""Every route of the platform, as a table: this is the list a reviewer reads to know who may reach what.
+
+A route says where it leads, which scope it needs (the service asks for it again), how long it may take, how long its
+body may be, which rate limit it counts against, and whether it streams. Streams have no deadline and no body limit;
+they are held to a pace and a number instead. A test compares the table with the services' OpenAPI, both ways.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+RateClass = Literal["read", "write", "report", "stream"]
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One route. `timeout_s` covers everything from the request's last byte to the answer's first."""
+
+    method: str
+    path: str
+    upstream: str
+    scope: str
+    timeout_s: float = 10.0
+    body_bytes_max: int = 64 * KIB
+    rate_class: RateClass = "read"
+    stream: bool = False
+
+
+def _read(path: str, scope: str = "ledger:read", *, timeout_s: float = 10.0) -> Passage:
+    return Passage("GET", f"/api/v1{path}", "ledger", scope, timeout_s, 0)
+
+
+def _write(path: str, scope: str, *, body_bytes_max: int = 64 * KIB) -> Passage:
+    return Passage("POST", f"/api/v1{path}", "ledger", scope, 15.0, body_bytes_max, "write")
+
+
+def _report(path: str, scope: str = "ledger:read", *, timeout_s: float = 60.0) -> Passage:
+    return Passage("GET", f"/api/v1{path}", "ledger", scope, timeout_s, 0, "report")
+
+
+def _stream(method: str, path: str, scope: str) -> Passage:
+    return Passage(method, f"/api/v1{path}", "ledger", scope, 30.0, 0, "stream", stream=True)
+
+
+LEDGER: Final = (
+    _write("/organizations", "organization:create"),
+    _read("/organizations", "organization:read"),
+    _write("/currencies", "currency:write"),
+    _read("/currencies"),
+    _write("/ledgers", "ledger:create"),
+    _read("/ledgers"),
+    _read("/ledgers/{ledger}"),
+    _write("/ledgers/{ledger}/accounts", "account:write"),
+    _read("/ledgers/{ledger}/accounts"),
+    _read("/ledgers/{ledger}/accounts/{code}"),
+    _read("/ledgers/{ledger}/accounts/{code}/balance"),
+    _read("/ledgers/{ledger}/accounts/{code}/events"),
+    _write("/ledgers/{ledger}/entries", "ledger:post", body_bytes_max=MIB),
+    _read("/ledgers/{ledger}/entries"),
+    _read("/ledgers/{ledger}/entries/{id}"),
+    _write("/ledgers/{ledger}/entries/{id}/reverse", "ledger:post"),
+    _stream("POST", "/ledgers/{ledger}/entries/bulk", "ledger:post"),
+    _write("/ledgers/{ledger}/transfers", "ledger:post"),
+    _read("/ledgers/{ledger}/log"),
+    _report("/ledgers/{ledger}/reports/trial-balance"),
+    _report("/ledgers/{ledger}/verify", "ledger:verify", timeout_s=600.0),
+    _stream("GET", "/ledgers/{ledger}/export/ndjson", "ledger:export"),
+    _stream("POST", "/ledgers/{ledger}/import/ndjson", "ledger:import"),
+)
+
+TABLE: Final = LEDGER
+
+
+class _Node:
+    __slots__ = ("literals", "parameter", "passages")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.parameter: _Node | None = None
+        self.passages: dict[str, Passage] = {}
+
+
+class RouteTable:
+    """Finds the passage of a method and a decoded path in one step per segment; a literal wins over a parameter."""
+
+    def __init__(self, passages: Iterable[Passage]) -> None:
+        self.passages = tuple(passages)
+        self._root = _Node()
+        for passage in self.passages:
+            node = self._root
+            for segment in _segments(passage.path):
+                if segment.startswith("{"):
+                    node.parameter = node.parameter or _Node()
+                    node = node.parameter
+                else:
+                    node = node.literals.setdefault(segment, _Node())
+            assert passage.method not in node.passages, f"{passage.method} {passage.path} is there twice"
+            node.passages[passage.method] = passage
+
+    def find(self, path: str) -> dict[str, Passage]:
+        """The passages at a path by method; empty where there is nothing. Empty and dot segments lead nowhere."""
+        segments = _segments(path)
+        if any(segment in ("", ".", "..") for segment in segments):
+            return {}
+        return _walk(self._root, segments, 0)
+
+
+def _segments(path: str) -> list[str]:
+    return path[1:].split("/")
+
+
+def _walk(node: _Node, segments: list[str], position: int) -> dict[str, Passage]:
+    if position == len(segments):
+        return node.passages
+    literal = node.literals.get(segments[position])
+    if literal is not None:
+        found = _walk(literal, segments, position + 1)
+        if found:
+            return found
+    if node.parameter is not None:
+        return _walk(node.parameter, segments, position + 1)
+    return {}
