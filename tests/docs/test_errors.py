@@ -1,0 +1,67 @@
+"""docs/errors.md says what the code says: every code of every service with its status, and the exit codes."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from libs.cli.exits import Exit
+from services.ledger.rejections import CONFLICTS, NOT_FOUND, NOT_REMEMBERED, REJECTIONS
+
+_CODE_IN_SOURCE = re.compile(
+    r"""Problem\(\s*(?P<status>\d{3}),\s*"(?P<code>[a-z][a-z-]+)"|_unauthorized\("(?P<token>[a-z-]+)"|"""
+    r"""^\s+(?P<mapped_status>\d{3}): \("(?P<mapped>[a-z-]+)",""",
+    re.MULTILINE,
+)
+
+Table = dict[str, str]
+
+
+def _section(page: str, heading: str) -> list[list[str]]:
+    text = page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def page(repository: Path) -> str:
+    return (repository / "docs" / "errors.md").read_text(encoding="utf-8")
+
+
+def test_rejections_stand_in_order_of_precedence(page: str) -> None:
+    assert [row[0] for row in _section(page, "Rejections of the ledger")] == list(REJECTIONS)
+
+
+def test_rejections_have_their_status(page: str) -> None:
+    for code, status, *_ in _section(page, "Rejections of the ledger"):
+        wanted = "404" if code in NOT_FOUND else "409" if code in CONFLICTS else "422"
+        assert (code, status) == (code, wanted)
+
+
+def test_rejections_that_leave_no_trace_say_so(page: str) -> None:
+    silent = {row[0] for row in _section(page, "Rejections of the ledger") if row[3].endswith("Not remembered.")}
+    assert silent == NOT_REMEMBERED
+
+
+def _problems(repository: Path) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for folder in ("libs/common", "services"):
+        for path in sorted((repository / folder).rglob("*.py")):
+            for match in _CODE_IN_SOURCE.finditer(path.read_text(encoding="utf-8")):
+                code = match["code"] or match["token"] or match["mapped"]
+                status = match["status"] or match["mapped_status"] or "401"
+                found.setdefault(code, set()).add(status)
+    return found
+
+
+def test_every_problem_of_the_source_is_explained(page: str, repository: Path) -> None:
+    explained = {row[0]: row[1] for row in _section(page, "Refused before the ledger looks")}
+    problems = _problems(repository)
+    assert len(problems) > 20, "the source is not read any more as it was"
+    for code in REJECTIONS:
+        problems.pop(code, None)
+    assert {code: set(status.split(" or ")) for code, status in explained.items()} == problems
+
+
+def test_exit_codes_are_the_command_s(page: str) -> None:
+    assert [row[0] for row in _section(page, "Exit codes of `ledgerbus`")] == [str(int(code)) for code in Exit]
