@@ -1,9 +1,9 @@
 """Kafka's 46 jar files, each pinned by coordinate and SHA-256 in `kafka-4.3.1-jars.tsv`.
 
 Every jar is fetched by its own coordinate; a resolver's idea of transitive versions differs from the one Kafka was
-released with. Jars live in the cache folder under their final name only after their checksum was compared, so a half
-fetched or damaged file is never used and is fetched again. `LEDGERBUS_JAR_REPOSITORY` names a mirror's base address. A file lock lets several processes start at once: one
-fetches, the others wait and find everything there.
+released with. `LEDGERBUS_JAR_REPOSITORY` names the base address of a mirror. Jars live in the cache folder under their
+final name only after their checksum was compared, so a half fetched or damaged file is never used and is fetched
+again. A file lock lets several processes start at once: one fetches, the others wait and find everything there.
 """
 
 import concurrent.futures

@@ -43,11 +43,22 @@ logger.started.level=info
 class Kafka:
     """One Kafka broker on one folder."""
 
-    def __init__(self, folder: Path, log: Path, *, advertise: tuple[str, int] | None = None) -> None:
-        """`advertise` is the address clients are told, when they shall come through a proxy."""
+    def __init__(
+        self,
+        folder: Path,
+        log: Path,
+        *,
+        advertise: tuple[str, int] | None = None,
+        leftover_time_limit_s: float = _LEFTOVER_TIME_LIMIT_S,
+    ) -> None:
+        """`advertise` is the address clients are told, when they shall come through a proxy.
+
+        A predecessor that is still at work on the folder gets the time limit to end.
+        """
         self.folder = folder.resolve()
         self.log = log
         self._advertise = advertise
+        self._leftover_time_limit_s = leftover_time_limit_s
         self._part: part.Part | None = None
         self._ports: tuple[int, int] | None = None
 
@@ -91,7 +102,7 @@ class Kafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         log4j = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
         command: list[str | Path] = [java, *_FLAGS, "-cp", classpath, log4j]
-        deadline = time.monotonic() + _LEFTOVER_TIME_LIMIT_S
+        deadline = time.monotonic() + self._leftover_time_limit_s
         while True:
             self._ports = _two_ports(port, controller_port)
             self._write_settings()

@@ -49,11 +49,19 @@ SETTINGS: Mapping[str, str] = {
 class Postgres:
     """One PostgreSQL server on one folder."""
 
-    def __init__(self, folder: Path, log: Path, *, settings: Mapping[str, str] | None = None) -> None:
-        """`settings` are server settings on top of SETTINGS, for tests that need other ones."""
+    def __init__(
+        self,
+        folder: Path,
+        log: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        leftover_time_limit_s: float = _LEFTOVER_TIME_LIMIT_S,
+    ) -> None:
+        """`settings` are server settings on top of SETTINGS; a predecessor on the folder gets the time limit to end."""
         self.folder = folder.resolve()
         self.log = log
         self._settings = {**SETTINGS, **(settings or {})}
+        self._leftover_time_limit_s = leftover_time_limit_s
         self._part: part.Part | None = None
         self._port: int | None = None
 
@@ -96,7 +104,7 @@ class Postgres:
             await self._initialize(run_as)
         _check_version(self.folder / "data")
         await self._wait_for_leftover()
-        deadline = time.monotonic() + _LEFTOVER_TIME_LIMIT_S
+        deadline = time.monotonic() + self._leftover_time_limit_s
         while True:
             self._port = ports.preferred_or_free(port)
             self._part = await self._launch(run_as, self._port)
@@ -159,7 +167,7 @@ class Postgres:
         return False
 
     async def _wait_for_leftover(self) -> None:
-        deadline = time.monotonic() + _LEFTOVER_TIME_LIMIT_S
+        deadline = time.monotonic() + self._leftover_time_limit_s
         while (pid := running_on(self.folder / "data")) is not None:
             if time.monotonic() > deadline:
                 raise FolderInUseError(

@@ -5,10 +5,13 @@ records; settings are altered where they differ. Partitions are never changed on
 to other partitions and their order would be lost, so that is refused with a sentence.
 """
 
+import asyncio
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -46,7 +49,7 @@ async def ensure(bootstrap: str, wanted: Iterable[Topic]) -> None:
         if existing:
             resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name, dict(topic.config)) for topic in existing]
             await admin.alter_configs(resources)
-        await _check_partitions(admin, topics)
+        await _wait_for_leaders(admin, topics)
     except KafkaError as failure:
         raise StartError(
             f"Kafka's topics could not be made: {failure}", "read Kafka's log, then try again"
@@ -66,11 +69,27 @@ async def _create_absent(admin: AIOKafkaAdminClient, topics: list[Topic]) -> lis
     return [topic for topic in topics if codes[topic.name] == _TOPIC_ALREADY_EXISTS]
 
 
-async def _check_partitions(admin: AIOKafkaAdminClient, topics: list[Topic]) -> None:
-    found = {row["topic"]: len(row["partitions"]) for row in await admin.describe_topics([t.name for t in topics])}
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, topics: list[Topic]) -> None:
+    """A topic is known to the broker a moment after its creation was answered."""
+    deadline = time.monotonic() + _TIME_LIMIT_MS / 1000
+    while time.monotonic() < deadline:
+        found = {row["topic"]: row for row in await admin.describe_topics([topic.name for topic in topics])}
+        if all(_has_leaders(found[topic.name]) for topic in topics):
+            return _check_partitions(found, topics)
+        await asyncio.sleep(0.02)
+    raise StartError("Kafka made the topics but leads not all of them.", "read Kafka's log, then try again")
+
+
+def _has_leaders(row: Mapping[str, Any]) -> bool:
+    partitions = row["partitions"]
+    return row["error_code"] == 0 and bool(partitions) and all(one["leader"] >= 0 for one in partitions)
+
+
+def _check_partitions(found: Mapping[str, Mapping[str, Any]], topics: list[Topic]) -> None:
     for topic in topics:
-        if found[topic.name] != topic.partitions:
+        count = len(found[topic.name]["partitions"])
+        if count != topic.partitions:
             raise StartError(
-                f"Topic {topic.name} has {found[topic.name]} partitions, the list says {topic.partitions}.",
+                f"Topic {topic.name} has {count} partitions, the list says {topic.partitions}.",
                 "keep the number, or make a topic with a new name; a local stack can be emptied with: make reset",
             )

@@ -1,4 +1,4 @@
-"""Runs a stack of PostgreSQL, Kafka and two tiny services in the foreground: `python -m tests.support.child_stack DIR`."""
+"""Runs a stack of PostgreSQL, Kafka and two tiny services: `python -m tests.support.child_stack FOLDER`."""
 
 import asyncio
 import sys

@@ -1,0 +1,17 @@
+"""Waiting for what another program does and tells nobody."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+_LOOK_EVERY_S = 0.01
+
+
+async def until(condition: Callable[[], bool], time_limit_s: float = 20.0) -> None:
+    """Returns as soon as the condition holds; AssertionError after the time limit."""
+    began = time.monotonic()
+    for _ in range(int(time_limit_s / _LOOK_EVERY_S)):
+        if condition() or time.monotonic() - began > time_limit_s:
+            break
+        await asyncio.sleep(_LOOK_EVERY_S)
+    assert condition(), f"it did not come true within {time_limit_s:.0f} s"
