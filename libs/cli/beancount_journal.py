@@ -4,8 +4,9 @@ Shape. Beancount's own loader resolves the file first (interpolated amounts, boo
 calls a transaction becomes one entry with one line per posting, in the posting's units. Balance, price, note, document
 and event directives move no money and are left out.
 
-One account per beancount account and commodity: `Assets:Cash` where it holds one, `Assets:Broker.USD` and
-`Assets:Broker.VTI` where it holds several ('.' cannot occur in a beancount account's name, so no two codes collide).
+One account per beancount account and commodity: the commodity it held first keeps the name (`Assets:Broker`), the
+others stand behind it (`Assets:Broker.VTI`; '.' cannot occur in a beancount account's name, so no two codes collide).
+A file that grows keeps the codes it had.
 
 Several commodities in one entry. Beancount balances by *weight* (what was paid); we balance per currency. So each
 currency X other than the functional one F that an entry crosses goes through its position pair: FX-POSITION-X takes
@@ -17,8 +18,10 @@ is rounded half-even to F, and what then is still open in F (beancount's toleran
 the entry's largest equivalent. Amounts of the file's own accounts are never rounded: where one has more decimals than
 ISO 4217 gives its currency, the file is refused. So every balance stays exactly beancount's.
 
-Identity. An entry's id derives from its date and content and from how many equal ones stand before it, not from its
-line in the file: a file that grew at any place posts only what is new. Payees, which may be persons, are left out.
+Identity. An entry's id derives from the transaction's date and content and from how many equal ones stand before it,
+not from its line in the file: a file that grew at any place posts only what is new.
+
+Payees, which may be persons, are left out.
 """
 
 from collections import Counter, defaultdict
@@ -177,9 +180,8 @@ def _codes(opens: Iterable[Any], postings: Iterable[Any], functional: str) -> di
     used = {posting.units.currency for posting in postings}
     codes: dict[tuple[str, str], str] = {}
     for name, declared in held.items():
-        commodities = [code for code in declared if code in used] or [functional]
-        for currency in commodities:
-            code = name if len(commodities) == 1 else f"{name}.{currency}"
+        for number, currency in enumerate([code for code in declared if code in used] or [functional]):
+            code = name if number == 0 else f"{name}.{currency}"
             if len(code) > 128:
                 raise Unconvertible(f"account {code} is longer than 128 characters")
             codes[name, currency] = code
@@ -265,7 +267,7 @@ class _EntryWriter:
             description=(transaction.narration or "")[:2_000],
             metadata=_metadata(transaction),
         )
-        self._identify(entry, transaction.date)
+        self._identify(entry, transaction)
         return entry
 
     def _line(self, posting: Any) -> LineRequest:
@@ -333,11 +335,15 @@ class _EntryWriter:
             if weight.currency != self._functional:
                 yield weight.currency, -value
 
-    def _identify(self, entry: EntryRequest, on: date) -> None:
-        content = sha256(entry_line(entry)).digest()
+    def _identify(self, entry: EntryRequest, transaction: Any) -> None:
+        """Gives the entry its id and external id, from beancount's words alone: our codes may depend on other lines."""
+        get_weight = _beancount("core.convert").get_weight
+        postings = [[p.account, str(p.units), str(get_weight(p))] for p in transaction.postings]
+        words = [str(transaction.date), entry.description, entry.metadata, postings]
+        content = sha256(orjson.dumps(words)).digest()
         self._seen[content] += 1
         document = f"{content.hex()[:32]}/{self._seen[content]}"
-        midnight = datetime.combine(on, time(), UTC)
+        midnight = datetime.combine(transaction.date, time(), UTC)
         entry.id = clock.derived_id(midnight, self._organization, "beancount", document, "import")
         entry.external_id = f"beancount/{document}"
 

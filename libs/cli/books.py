@@ -15,7 +15,7 @@ import orjson
 from libs.cli.beancount_journal import ExpectedBalance
 from libs.cli.charts import account_json
 from libs.cli.client import Client, Refused
-from libs.cli.exits import Ended, Exit
+from libs.cli.exits import Ended
 from libs.common.journal import AccountRequest, CurrencyRequest, LedgerRequest
 
 Advance = Callable[[int], None]
@@ -108,11 +108,17 @@ async def _require_equal(client: Client, ledger: str, wanted: AccountRequest) ->
 
 
 async def post_entries(
-    client: Client, ledger: str, lines: Callable[[], Iterable[bytes]], key: str, *, advance: Advance = lambda _: None
+    client: Client,
+    ledger: str,
+    lines: Callable[[], Iterable[bytes]],
+    key: str,
+    *,
+    ids_name_content: bool = False,
+    advance: Advance = lambda _: None,
 ) -> Posted:
     """Posts NDJSON entries, each on its own, by the bulk endpoint; `lines` gives them anew each time it is called.
 
-    An entry whose id is there already counts as such: ids in a file name content, so the books have it.
+    Where ids derive from content, an entry whose id the ledger has counts as there already; else it is a rejection.
     """
     posted = Posted()
     async for result in client.bulk(f"/ledgers/{ledger}/entries/bulk", lines, key=key):
@@ -120,7 +126,7 @@ async def post_entries(
             replayed = result.get("replayed", False)
             posted.already_there += replayed
             posted.new += not replayed
-        elif result.get("code") == "duplicate-entry-id":
+        elif ids_name_content and result.get("code") == "duplicate-entry-id":
             posted.already_there += 1
         else:
             posted.rejected_count += 1
@@ -159,19 +165,11 @@ async def verify(client: Client, ledger: str) -> dict[str, Any]:
     return verdict
 
 
+async def organizations(operator: Client) -> list[str]:
+    """Slugs of all organizations."""
+    return [item["slug"] for item in (await operator.get("/organizations"))["items"]]
+
+
 async def ledgers(client: Client) -> list[str]:
     """Codes of the organization's ledgers."""
-    listed = await client.get("/ledgers")
-    items = listed["items"] if isinstance(listed, dict) else listed
-    return [item["code"] for item in items]
-
-
-def require_all(posted: Posted, sent: int) -> None:
-    """Raises Ended unless every line has a result and none was rejected."""
-    if posted.total != sent:
-        raise Ended(f"{sent} entries were sent and {posted.total} results came back; send the file again.")
-    if posted.rejected_count:
-        shown = "\n".join(
-            f"  line {row['index'] + 1}: {row.get('code')}: {row.get('detail')}" for row in posted.rejected
-        )
-        raise Ended(f"{posted.rejected_count} of {sent} entries were rejected:\n{shown}", Exit.REFUSED)
+    return [item["code"] for item in (await client.get("/ledgers"))["items"]]

@@ -148,13 +148,13 @@ def test_account_with_several_commodities_becomes_one_each(tmp_path: Path) -> No
         '2020-02-02 * "Buy"\n  Assets:Broker  3.214 VTIXX {104.37 USD}\n  Assets:Broker  -335.45 USD\n',
     )
     codes = {account.code: account.currency for account in journal.accounts}
-    assert codes["Assets:Broker.USD"] == "USD"
+    assert codes["Assets:Broker"] == "USD"
     assert codes["Assets:Broker.VTIXX"] == "VTIXX"
     assert codes["Assets:Unused"] == "USD"
     assert [(currency.code, currency.decimals) for currency in journal.currencies] == [("VTIXX", 3)]
     assert lines_of(journal.entries[1]) == [
         ("Assets:Broker.VTIXX", "debit", "3.214", "VTIXX"),
-        ("Assets:Broker.USD", "credit", "335.45", "USD"),
+        ("Assets:Broker", "credit", "335.45", "USD"),
         ("FX-POSITION-VTIXX", "credit", "3.214", "VTIXX"),
         ("FX-EQUIVALENT-VTIXX", "debit", "335.45", "USD"),  # the weight is 335.44518
     ]

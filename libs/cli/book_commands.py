@@ -1,0 +1,154 @@
+"""token, seed, import, verify: organizations and their books, through the gateway."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from libs.cli import beancount_journal, books, charts, journal_import, output, session
+from libs.cli.exits import Ended, Exit
+from libs.cli.session import Stack
+from libs.common.auth import ROLES
+
+commands = typer.Typer()
+
+Organization = Annotated[str, typer.Option("--org", help="The organization's slug.")]
+Ledger = Annotated[str, typer.Option("--ledger", help="The ledger's code.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@commands.command()
+def token(
+    context: typer.Context,
+    organization: Annotated[str | None, typer.Option("--org", help="Made where it does not exist.")] = None,
+    roles: Annotated[list[str] | None, typer.Option("--role", help=f"{', '.join(ROLES)}.")] = None,
+    scopes: Annotated[list[str] | None, typer.Option("--scope", help="One more, such as period:close.")] = None,
+    service: Annotated[str | None, typer.Option(help="The calling service this token speaks for.")] = None,
+    subject: Annotated[str, typer.Option(help="Who calls.")] = "developer",
+    lifetime_s: Annotated[int, typer.Option("--lifetime", min=1, help="Seconds until it expires.")] = 3600,
+) -> None:
+    """Print a bare token for the running stack, and make its organization where it does not exist."""
+    roles, scopes = roles or [], scopes or []
+    if not roles and not scopes:
+        raise Ended("Say at least one --role or --scope.", Exit.USAGE)
+    if (organization is None) != ("operator" in roles):
+        raise Ended("Say --org ORG, or --role operator: operators stand above all organizations.", Exit.USAGE)
+    if "service" in roles and service is None:
+        raise Ended("A token of role service names its service: --service NAME.", Exit.USAGE)
+    stack = session.running(context.obj)
+    printed = stack.token(organization, roles, scopes=scopes, service=service, lifetime_s=lifetime_s, subject=subject)
+    if organization is not None:
+        asyncio.run(_ensure_organization(stack, organization))
+    typer.echo(printed)
+
+
+async def _ensure_organization(stack: Stack, organization: str) -> bool:
+    async with stack.operator() as operator:
+        return await books.ensure_organization(operator, organization)
+
+
+@commands.command()
+def seed(
+    context: typer.Context,
+    chart: Annotated[str, typer.Argument(help=f"{', '.join(charts.names())}, or a JSON file.")],
+    organization: Organization = "demo",
+    ledger: Ledger = "main",
+    as_json: AsJson = False,
+) -> None:
+    """Open a chart of accounts; what is there already is left alone."""
+    wanted = charts.read(chart)
+
+    async def run(stack: Stack) -> int:
+        await _ensure_organization(stack, organization)
+        async with stack.client(organization) as client:
+            return await books.open_accounts(client, ledger, wanted.accounts)
+
+    opened = asyncio.run(run(session.running(context.obj)))
+    answer = {"chart": wanted.name, "accounts": len(wanted.accounts), "opened": opened}
+    if as_json:
+        output.print_json(answer)
+    else:
+        there = len(wanted.accounts) - opened
+        output.facts().print(f"{wanted.description}.\n{opened} accounts opened, {there} were there already.")
+
+
+@commands.command("import")
+def import_file(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True)],
+    organization: Organization = "demo",
+    ledger: Ledger = "main",
+    as_json: AsJson = False,
+) -> None:
+    """Post a file of entries: NDJSON as the bulk endpoint takes it, or a beancount journal (*.beancount).
+
+    A beancount journal brings its currencies and accounts, its ledger is opened where it does not exist, and every
+    balance is compared with beancount's own afterwards. The same file twice posts nothing twice.
+    """
+    is_beancount = path.suffix == ".beancount"
+    journal = beancount_journal.read(path, organization) if is_beancount else None
+
+    async def run(stack: Stack) -> journal_import.Imported:
+        await _ensure_organization(stack, organization)
+        async with stack.client(organization) as client:
+            if journal is not None:
+                return await journal_import.import_journal(client, ledger, journal)
+            return await journal_import.import_lines(client, ledger, path)
+
+    imported = asyncio.run(run(session.running(context.obj)))
+    if as_json:
+        output.print_json(imported)
+    else:
+        output.facts().print(imported.sentence())
+    imported.require_whole()
+
+
+@commands.command()
+def verify(
+    context: typer.Context,
+    organization: Annotated[str | None, typer.Option("--org", help="All where absent.")] = None,
+    ledger: Annotated[str | None, typer.Option("--ledger", help="All of the organization where absent.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove the books: chain of hashes, sums, projections. Exit code 4 where something differs."""
+    if ledger is not None and organization is None:
+        raise Ended("--ledger needs --org.", Exit.USAGE)
+    verdicts = asyncio.run(_verdicts(session.running(context.obj), organization, ledger))
+    if as_json:
+        output.print_json(verdicts)
+    else:
+        rows = [_verdict_row(verdict) for verdict in verdicts]
+        columns = {"organization": "left", "ledger": "left", "ok": "left", "sequence": "right", "chain head": "left"}
+        output.facts().print(output.table("Verified", columns, rows))
+        for verdict in verdicts:
+            for fault in _faults(verdict):
+                output.notes().print(f"{verdict['organization']}/{verdict['ledger']}: {fault}")
+    if not all(verdict["ok"] for verdict in verdicts):
+        raise typer.Exit(Exit.BOOKS_DIFFER)
+
+
+async def _verdicts(stack: Stack, organization: str | None, ledger: str | None) -> list[dict[str, Any]]:
+    if organization is None:
+        async with stack.operator() as operator:
+            slugs = await books.organizations(operator)
+    else:
+        slugs = [organization]
+    verdicts: list[dict[str, Any]] = []
+    for slug in slugs:
+        async with stack.client(slug, "viewer") as client:
+            codes = [ledger] if ledger is not None else await books.ledgers(client)
+            verdicts += [{"organization": slug, "ledger": code, **await books.verify(client, code)} for code in codes]
+    return verdicts
+
+
+def _verdict_row(verdict: dict[str, Any]) -> list[str]:
+    ok = "yes" if verdict["ok"] else "NO"
+    return [verdict["organization"], verdict["ledger"], ok, str(verdict["checked_through"]), verdict["chain_head"]]
+
+
+def _faults(verdict: dict[str, Any]) -> Iterator[str]:
+    for invariant in verdict["invariants"]:
+        if not invariant.get("ok", True):
+            yield f"{invariant.get('name')}: {invariant.get('detail', invariant)}"
