@@ -73,12 +73,18 @@ async def create_pool(
         raise
 
 
-async def connect(dsn: str, *, name: str, server_settings: Mapping[str, str] = {}) -> asyncpg.Connection[Any]:
+async def connect(
+    dsn: str,
+    *,
+    name: str,
+    server_settings: Mapping[str, str] = {},
+    command_timeout_s: float | None = COMMAND_TIMEOUT_S,
+) -> asyncpg.Connection[Any]:
     """One connection outside any pool, for session locks and LISTEN. Raises Transient as `create_pool` does."""
     settings = {"application_name": name, "timezone": "UTC", "jit": "off", **server_settings}
     try:
         return await asyncpg.connect(
-            dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S, server_settings=settings
+            dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=command_timeout_s, server_settings=settings
         )
     except Exception as error:
         if is_connection_error(error):
@@ -196,7 +202,7 @@ async def migrate(dsn: str, folder: Path, *, lock_timeout_ms: int = 5000) -> lis
     when the database does not answer or a table stays locked.
     """
     files = _migration_files(folder)
-    connection = await connect(dsn, name="migrate")
+    connection = await connect(dsn, name="migrate", command_timeout_s=None)
     try:
         await _one_at_a_time(connection)
         await connection.execute(
@@ -219,7 +225,7 @@ async def migrate(dsn: str, folder: Path, *, lock_timeout_ms: int = 5000) -> lis
 
 
 async def check_migrated(dsn_or_connection: str | Connection, folder: Path) -> None:
-    """Raises Misconfigured unless the database holds exactly the migrations of `folder` (for MIGRATE_ON_START=false)."""
+    """Raises Misconfigured unless the database has exactly the migrations of `folder` (for MIGRATE_ON_START=false)."""
     files = _migration_files(folder)
     if isinstance(dsn_or_connection, str):
         connection = await connect(dsn_or_connection, name="check-migrated")
@@ -286,7 +292,7 @@ async def _apply(connection: Connection, name: str, sql: str, lock_timeout_ms: i
     for tried in range(1, _LOCK_TRIES + 1):
         try:
             async with transaction(connection, settings=settings):
-                await connection.execute(sql, timeout=None)
+                await connection.execute(sql)
                 await connection.execute(
                     "insert into schema_migrations (name, sha256) values ($1, $2)",
                     name,
