@@ -82,12 +82,12 @@ def import_file(
     ledger: Ledger = "main",
     as_json: AsJson = False,
 ) -> None:
-    """Post a file of entries: NDJSON as the bulk endpoint takes it, or a beancount journal (*.beancount).
+    """Post a file of entries: NDJSON as the bulk endpoint takes it, or a beancount journal (*.beancount, *.bean).
 
     A beancount journal brings its currencies and accounts, its ledger is opened where it does not exist, and every
     balance is compared with beancount's own afterwards. The same file twice posts nothing twice.
     """
-    is_beancount = path.suffix == ".beancount"
+    is_beancount = path.suffix in {".beancount", ".bean"}
     journal = beancount_journal.read(path, organization) if is_beancount else None
 
     async def run(stack: Stack) -> journal_import.Imported:

@@ -6,7 +6,7 @@ Such a span, with everything below it, is shown under the span it links to, mark
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,23 +25,18 @@ _VALUE_MAX = 60
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One span; instants in nanoseconds since 1970, `links` are (trace id, span id)."""
+    """One span; `started_ns` counts from 1970, `links` are (trace id, span id), `error` is an exception's name."""
 
     trace_id: str
     span_id: str
     parent_id: str | None
     name: str
     service: str
-    start_ns: int
-    end_ns: int
+    started_ns: int
+    duration_ns: int
     attributes: Mapping[str, Any]
     links: Sequence[tuple[str, str]]
-    failed: bool = False
-
-    @property
-    def duration_ms(self) -> float:
-        """From start to end."""
-        return (self.end_ns - self.start_ns) / 1e6
+    error: str | None
 
 
 async def wait_for(folder: Path, trace_id: str, patience_s: float) -> list[Span]:
@@ -61,36 +56,36 @@ async def wait_for(folder: Path, trace_id: str, patience_s: float) -> list[Span]
 
 def read(folder: Path, trace_id: str) -> list[Span]:
     """The spans of a trace and of what is linked to it, by start. A line that is being written is left out."""
-    candidates = [span for path in sorted(folder.glob("*.jsonl")) for span in _lines_of(path)]
-    batches = {
-        span.trace_id
-        for span in candidates
-        if span.trace_id != trace_id and any(link[0] == trace_id for link in span.links)
-    }
-    found = [span for span in candidates if span.trace_id == trace_id or span.trace_id in batches]
-    return sorted(found, key=lambda span: span.start_ns)
+    found = list(_naming(folder, {trace_id}))
+    batches = {span.trace_id for span in found} - {trace_id}
+    if batches:
+        found = list(_naming(folder, {trace_id, *batches}))
+    return sorted((span for span in found if span.trace_id in {trace_id, *batches}), key=lambda span: span.started_ns)
 
 
-def _lines_of(path: Path) -> Iterator[Span]:
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield parsed(orjson.loads(line))
+def _naming(folder: Path, trace_ids: Collection[str]) -> Iterator[Span]:
+    """Spans that belong to one of the traces or link to it; lines that name none are not parsed."""
+    words = [trace_id.encode() for trace_id in trace_ids]
+    for path in sorted(folder.glob("*.jsonl*")):
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n") and any(word in line for word in words):
+                    yield parsed(orjson.loads(line))
 
 
 def parsed(fields: Mapping[str, Any]) -> Span:
-    """A span from its JSON object."""
+    """A span from its JSON object; a link is a traceparent."""
     return Span(
         trace_id=fields["trace_id"],
         span_id=fields["span_id"],
-        parent_id=fields.get("parent_id"),
+        parent_id=fields["parent_id"],
         name=fields["name"],
         service=fields["service"],
-        start_ns=fields["start_ns"],
-        end_ns=fields["end_ns"],
-        attributes=fields.get("attributes") or {},
-        links=[(link["trace_id"], link["span_id"]) for link in fields.get("links") or ()],
-        failed=fields.get("status") == "ERROR",
+        started_ns=fields["started_ns"],
+        duration_ns=fields["duration_ns"],
+        attributes=fields["attributes"],
+        links=[(link[3:35], link[36:52]) for link in fields["links"]],
+        error=fields["error"],
     )
 
 
@@ -128,8 +123,10 @@ def _label(span: Span, *, is_linked: bool) -> Text:
     if is_linked:
         label.append("linked: ", style="dim")
     label.append(f"{span.service} ", style="cyan")
-    label.append(span.name, style="bold red" if span.failed else "bold")
-    label.append(f"  {span.duration_ms:.1f} ms")
+    label.append(span.name, style="bold red" if span.error else "bold")
+    label.append(f"  {span.duration_ns / 1e6:.1f} ms")
+    if span.error:
+        label.append(f"  {span.error}", style="red")
     shown = [f"{name}={_short(value)}" for name, value in sorted(span.attributes.items())[:_ATTRIBUTES_MAX]]
     if shown:
         label.append(f"  {' '.join(shown)}", style="dim")

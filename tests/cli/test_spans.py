@@ -9,12 +9,14 @@ from rich.console import Console
 from libs.cli import spans
 
 TRACE, BATCH, OTHER = "a" * 32, "b" * 32, "c" * 32
+SPAN = "2" * 16
 
 
 def span(trace_id: str, span_id: str, parent_id: str | None, name: str, start_ms: int, **more: Any) -> dict[str, Any]:
-    start_ns = start_ms * 1_000_000
-    fields = {"trace_id": trace_id, "span_id": span_id, "parent_id": parent_id, "name": name, "start_ns": start_ns}
-    return {"service": "ledger", "end_ns": start_ns + 1_500_000, **fields, **more}
+    """A line as the services write it."""
+    ids = {"trace_id": trace_id, "span_id": span_id, "parent_id": parent_id, "name": name, "service": "ledger"}
+    times = {"started_ns": start_ms * 1_000_000, "duration_ns": 1_500_000}
+    return {**ids, **times, "attributes": {}, "links": [], "error": None, **more}
 
 
 def written(folder: Path, **files: list[dict[str, Any]]) -> Path:
@@ -36,16 +38,16 @@ def test_tree_joins_services_in_order_and_shows_linked_batches(tmp_path: Path) -
         gateway=[span(TRACE, "1", "unrecorded", "POST /transfers", 10, service="gateway", attributes={"status": 201})],
         ledger=[
             span(BATCH, "8", "7", "insert", 14),
-            span(BATCH, "7", None, "write batch", 13, links=[{"trace_id": TRACE, "span_id": "2"}]),
-            span(TRACE, "3", "2", "answer", 16, attributes={"b": 2, "a": "x" * 80}),
-            span(TRACE, "2", "1", "post_journal", 12, status="ERROR"),
+            span(BATCH, "7", None, "write batch", 13, links=[f"00-{TRACE}-{SPAN}-01"]),
+            span(TRACE, "3", SPAN, "answer", 16, attributes={"b": 2, "a": "x" * 80}),
+            span(TRACE, SPAN, "1", "post_journal", 12, error="Transient"),
             span(OTHER, "9", None, "somebody else's", 1),
         ],
     )
     assert rendered(folder) == [
         f"trace {TRACE}",
         "└── gateway POST /transfers  1.5 ms  status=201",
-        "    └── ledger post_journal  1.5 ms",
+        "    └── ledger post_journal  1.5 ms  Transient",
         f"        ├── ledger answer  1.5 ms  a={'x' * 59}… b=2",
         "        └── linked: ledger write batch  1.5 ms",
         "            └── ledger insert  1.5 ms",
