@@ -1,5 +1,6 @@
 """Finished spans as the OpenTelemetry SDK's, sent by its OTLP exporter over HTTP. Imported only where asked for."""
 
+import logging
 from typing import Final
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -11,6 +12,10 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from libs.common.exporting import Finished
 
 SEND_TIMEOUT_S: Final = 5
+
+# Its complaints come with every try; the outlet's own comes once a minute.
+logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
+
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
