@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -24,8 +24,12 @@ from asyncpg.pool import PoolConnectionProxy
 from libs.common.clock import monotonic_s
 from libs.common.errors import Misconfigured, Transient
 
-Connection = asyncpg.Connection[Any] | PoolConnectionProxy[Any]
-Pool = asyncpg.Pool[Any]
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[Any] | PoolConnectionProxy[Any]
+    Pool = asyncpg.Pool[Any]
+else:
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
 
 CONNECT_TIMEOUT_S: Final = 10
 COMMAND_TIMEOUT_S: Final = 60
@@ -79,7 +83,7 @@ async def connect(
     name: str,
     server_settings: Mapping[str, str] = {},
     command_timeout_s: float | None = COMMAND_TIMEOUT_S,
-) -> asyncpg.Connection[Any]:
+) -> "asyncpg.Connection[Any]":
     """One connection outside any pool, for session locks and LISTEN. Raises Transient as `create_pool` does."""
     settings = {"application_name": name, "timezone": "UTC", "jit": "off", **server_settings}
     try:

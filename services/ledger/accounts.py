@@ -1,0 +1,120 @@
+"""The rules of opening accounts: types, sides, parents, currencies, and the position pairs the ledger opens itself."""
+
+from uuid import UUID, uuid5
+
+from libs.common.errors import Fault, Rejection
+from libs.common.journal import NORMAL_SIDE, AccountRequest, Overdraft, position_codes
+from libs.common.money import to_minor
+from services.ledger.records import AccountOpened
+from services.ledger.rejections import reject
+from services.ledger.state import Account, LedgerState
+
+
+def shape_faults(request: AccountRequest) -> list[Fault]:
+    """What is wrong with the request's own shape, whatever the ledger holds; answered as malformed."""
+    faults = []
+    if request.code.startswith(("FX-POSITION-", "FX-EQUIVALENT-")):
+        faults.append(Fault("/code", "is a position account's: the ledger opens those itself on first need"))
+    if request.summary and request.currency is not None:
+        faults.append(Fault("/currency", "a summary account has no currency: its children have theirs"))
+    if not request.summary and request.currency is None:
+        faults.append(Fault("/currency", "is required: an account is kept in one currency"))
+    if request.summary and request.control_owner is not None:
+        faults.append(Fault("/control_owner", "a summary account takes no lines, so it has no owner"))
+    if request.overdraft.policy == "limit" and request.overdraft.limit is None:
+        faults.append(Fault("/overdraft/limit", "is required by the policy limit"))
+    if request.overdraft.policy != "limit" and request.overdraft.limit not in (None, "0", "0.00"):
+        faults.append(Fault("/overdraft/limit", "belongs to the policy limit alone"))
+    if request.cash_flow_class is not None and request.cash:
+        faults.append(Fault("/cash_flow_class", "classes what cash is exchanged for; a cash account has none"))
+    return faults
+
+
+def open_account(state: LedgerState, request: AccountRequest, new_id: UUID) -> AccountOpened | Rejection:
+    """An account under a code that is free, in a currency that is known, below a parent of its type."""
+    taken = state.accounts.get(request.code)
+    if taken is not None:
+        return reject(
+            "account-code-taken", errors=[Fault("/code", "is taken")], account=request.code, account_id=str(taken.id)
+        )
+    exponent = 0
+    if request.currency is not None:
+        currency = state.currency(request.currency)
+        if currency is None:
+            return reject("unknown-currency", errors=[Fault("/currency", "is not known")], currency=request.currency)
+        exponent = currency.exponent
+    parent = None
+    if request.parent is not None:
+        parent = state.accounts.get(request.parent)
+        if parent is None:
+            return reject("unknown-parent", errors=[Fault("/parent", "is not known")], parent=request.parent)
+        if parent.type != request.type:
+            return reject(
+                "parent-type-differs",
+                errors=[Fault("/type", f"is {request.type}, the parent is {parent.type}")],
+                parent=request.parent,
+            )
+    limit = _limit(request.overdraft, exponent)
+    if isinstance(limit, str):
+        return reject(limit, errors=[Fault("/overdraft/limit", limit)], amount=request.overdraft.limit)
+    account = Account(
+        no=state.next_account_no,
+        id=new_id,
+        code=request.code,
+        type=request.type,
+        normal_side=request.normal_side or NORMAL_SIDE[request.type],
+        currency=request.currency,
+        exponent=exponent,
+        summary=request.summary,
+        control_owner=request.control_owner,
+        overdraft_policy=request.overdraft.policy,
+        overdraft_limit=limit,
+    )
+    return AccountOpened(
+        account=account,
+        name=request.name,
+        heading=request.heading,
+        parent=parent,
+        reconcilable=request.reconcilable,
+        cash=request.cash,
+        cash_flow_class=request.cash_flow_class,
+        monetary=request.monetary,
+        translation=request.translation,
+        external_id=request.external_id,
+        metadata=request.metadata,
+    )
+
+
+def _limit(overdraft: Overdraft, exponent: int) -> int | str:
+    if overdraft.policy != "limit" or overdraft.limit is None or not overdraft.limit.strip("0."):
+        return 0
+    return to_minor(overdraft.limit, exponent)
+
+
+def position_pair(state: LedgerState, currency_code: str, offset: int) -> list[AccountOpened] | None:
+    """The two accounts through which entries cross between a foreign currency and the functional one.
+
+    `offset` is how many accounts the same request opens before them. None where the code names no foreign currency.
+    """
+    functional = state.ledger.functional_currency
+    currency = state.currency(currency_code)
+    if currency is None or currency == functional:
+        return None
+    pair = []
+    kept_in = zip(position_codes(currency_code), (currency, functional), ("Position in", "Equivalent of"), strict=True)
+    for place, (code, unit, words) in enumerate(kept_in):
+        account = Account(
+            no=state.next_account_no + offset + place,
+            id=uuid5(state.ledger.id, code),
+            code=code,
+            type="equity",
+            normal_side="credit",
+            currency=unit.code,
+            exponent=unit.exponent,
+            summary=False,
+            control_owner=None,
+            overdraft_policy="unlimited",
+            overdraft_limit=0,
+        )
+        pair.append(AccountOpened(account=account, name=f"{words} {currency_code}"))
+    return pair

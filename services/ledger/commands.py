@@ -1,0 +1,328 @@
+"""What can be asked of the ledger: one function for every entrance, REST and Kafka alike.
+
+`enqueue` hands a request to its ledger's writer and gives a future, so that a consumer can queue thousands and wait once;
+`answer` turns what came of it into what the asker is told; `ask` is both, for one. Nothing here decides or commits: the
+rules are in domain.py, the batch and its commit in writer.py. What opens books (organizations, ledgers, currencies) is a
+single statement of its own.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import orjson
+
+from libs.common import metrics
+from libs.common.clock import Clock, monotonic_s, new_id
+from libs.common.db import Pool
+from libs.common.errors import Fault, Problem, Rejection
+from libs.common.journal import CurrencyRequest, LedgerRequest, ledger_id, organization_id
+from libs.common.money import ISO_4217, Currency
+from services.ledger import store
+from services.ledger.domain import Request
+from services.ledger.records import entry_answer, instant
+from services.ledger.rejections import reject
+from services.ledger.state import Ledger
+from services.ledger.writer import Job, LedgerWriter, Limits, Outcome
+
+LEDGERS_CACHED_MAX = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks. `scope` keeps the keys of different askers apart: the service, and over REST the token's subject."""
+
+    organization: str
+    service: str
+    subject: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A request with what surrounds it. `size` in bytes; `lookup` where its key may have been used before."""
+
+    asker: Asker
+    ledger: str
+    request: Request
+    key: str
+    fingerprint: bytes
+    size: int
+    lookup: bool
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an asker is told. `body` is the entry or account as `kind` says, or None with a rejection."""
+
+    kind: str
+    body: dict[str, Any] | None
+    rejection: Rejection | None
+    replayed: bool
+    sequence: int = 0
+    hash: str = ""
+
+
+@dataclass(slots=True)
+class Books:
+    """The ledgers of this process: their writers, and the pools they share."""
+
+    pool: Pool
+    clock: Clock
+    limits: Limits = field(default_factory=Limits)
+    committed: Callable[[Ledger], None] = lambda _: None
+    _ledgers: dict[tuple[str, str], Ledger] = field(default_factory=dict)
+    _writers: dict[int, LedgerWriter] = field(default_factory=dict)
+
+    async def find(self, organization: str, code: str) -> Ledger | None:
+        """A ledger by its codes, which never change."""
+        known = self._ledgers.get((organization, code))
+        if known is not None:
+            return known
+        async with self.pool.acquire() as connection:
+            ledger = await store.load_ledger(connection, organization, code)
+        if ledger is not None:
+            if len(self._ledgers) >= LEDGERS_CACHED_MAX:
+                self._forget_idle()
+            self._ledgers[organization, code] = ledger
+        return ledger
+
+    async def get(self, organization: str, code: str) -> Ledger:
+        """A ledger that has to be there; raises Problem 404."""
+        ledger = await self.find(organization, code)
+        if ledger is None:
+            raise Problem(404, "unknown-ledger", f"The organization has no ledger {code!r}.", facts={"ledger": code})
+        return ledger
+
+    def writer_of(self, ledger: Ledger) -> LedgerWriter:
+        """The one writer this process has for a ledger."""
+        writer = self._writers.get(ledger.no)
+        if writer is None:
+            writer = LedgerWriter(ledger, self.pool, self.clock, self.limits, self.committed)
+            self._writers[ledger.no] = writer
+        return writer
+
+    def _forget_idle(self) -> None:
+        self._ledgers.clear()
+        self._writers = {no: writer for no, writer in self._writers.items() if writer.busy}
+
+    def observe(self) -> None:
+        """Sets the gauges of queues and caches, and drops caches where all together are too large."""
+        writers = list(self._writers.values())
+        cached = sum(writer.cached_accounts for writer in writers)
+        metrics.LEDGER_WRITER_QUEUE_LENGTH.set(sum(writer.queue_length for writer in writers))
+        metrics.LEDGER_CACHED_ACCOUNTS.set(cached)
+        if cached > 2 * self.limits.cached_accounts:
+            for writer in writers:
+                writer.forget()
+
+
+def fingerprint_of(body: Any) -> bytes:
+    """SHA-256 of a request's canonical JSON: names sorted, no white space."""
+    return sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def enqueue(books: Books, ledger: Ledger, wish: Wish) -> "asyncio.Future[Outcome]":
+    """Queues a wish; the future is done once its answer is committed. Raises Transient where the queue is full."""
+    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    books.writer_of(ledger).put(
+        Job(
+            request=wish.request,
+            service=wish.asker.service,
+            subject=wish.asker.subject,
+            scope=wish.asker.scope,
+            key=wish.key,
+            fingerprint=wish.fingerprint,
+            size=wish.size,
+            new_id=new_id(),
+            lookup=wish.lookup,
+            traceparent=wish.traceparent,
+            answer=answer,
+        )
+    )
+    return answer
+
+
+async def ask(books: Books, wish: Wish) -> Answer:
+    """One wish and its answer. Raises Transient where no answer can be had now; the same key finds it later."""
+    ledger = await books.find(wish.asker.organization, wish.ledger)
+    if ledger is None:
+        return Answer("", None, reject("unknown-ledger", ledger=wish.ledger), False)
+    started_s = monotonic_s()
+    outcome = await enqueue(books, ledger, wish)
+    (answer,) = await answers(books, ledger, [outcome], [wish])
+    metrics.LEDGER_POSTING_LATENCY_MS.observe((monotonic_s() - started_s) * 1000)
+    return answer
+
+
+async def answers(books: Books, ledger: Ledger, outcomes: Sequence[Outcome], wishes: Sequence[Wish]) -> list[Answer]:
+    """What the askers are told; records that were stored before are read, all of them in one query."""
+    sequences = [outcome.sequence for outcome in outcomes if outcome.sequence and not outcome.records]
+    sequences += [
+        outcome.rejection.facts["sequence"]
+        for outcome in outcomes
+        if outcome.rejection is not None
+        and outcome.rejection.code == "key-reused-with-other-content"
+        and outcome.rejection.facts.get("sequence")
+    ]
+    stored: Mapping[int, tuple[bytes, bytes, UUID | None]] = {}
+    if sequences:
+        async with books.pool.acquire() as connection:
+            stored = await store.load_payloads(connection, ledger.no, sequences)
+    return [_answer(outcome, wish, stored) for outcome, wish in zip(outcomes, wishes, strict=True)]
+
+
+def _answer(outcome: Outcome, wish: Wish, stored: Mapping[int, tuple[bytes, bytes, UUID | None]]) -> Answer:
+    if outcome.rejection is not None:
+        rejection = outcome.rejection
+        metrics.LEDGER_REJECTIONS.labels(rejection.code).inc()
+        if (sequence := rejection.facts.get("sequence")) in stored and rejection.code.startswith("key-reused"):
+            rejection = _name_difference(rejection, orjson.loads(stored[sequence][0]), wish)
+        return Answer("", None, rejection, outcome.replayed)
+    reversed_by = None
+    if outcome.records:
+        payload, hash_ = outcome.records[-1].payload, outcome.records[-1].hash
+    else:
+        payload, hash_, reversed_by = stored[outcome.sequence]
+    record = orjson.loads(payload)
+    if "entry" in record:
+        body = entry_answer(record, hash_, reversed_by)
+        return Answer("entry", body, None, outcome.replayed, outcome.sequence, hash_.hex())
+    return Answer("account", account_answer(record), None, outcome.replayed, outcome.sequence, hash_.hex())
+
+
+def account_answer(record: Mapping[str, Any]) -> dict[str, Any]:
+    """An account as callers see it, from the record that opened it."""
+    account = dict(record["account"])
+    del account["no"]
+    return {**account, "ledger": record["ledger"], "version": record["sequence"], "opened_at": record["recorded_at"]}
+
+
+def _name_difference(rejection: Rejection, record: Mapping[str, Any], wish: Wish) -> Rejection:
+    """Where the request under a used key is not the one that was posted under it."""
+    posted = record.get("entry") or record.get("account") or {}
+    asked = orjson.loads(orjson.dumps(wish.request))
+    faults = [
+        Fault(f"/{name}", f"was {str(posted[name])[:100]}, is {str(value)[:100]} now")
+        for name, value in asked.items()
+        if name in posted and name != "lines" and value is not None and value != posted[name]
+    ]
+    for place, line in enumerate(asked.get("lines", ())):
+        before = posted["lines"][place] if place < len(posted.get("lines", ())) else {}
+        faults += [
+            Fault(f"/lines/{place}/{name}", f"was {before.get(name)}, is {value} now")
+            for name, value in line.items()
+            if value is not None and value != before.get(name)
+        ]
+    return Rejection(rejection.code, rejection.detail, {**rejection.facts, "posted": posted.get("id")}, faults[:50])
+
+
+async def open_organization(books: Books, slug: str, name: str, currency: str, asker: Asker) -> dict[str, Any]:
+    """A new organization with its ledger `main`; raises Problem 409 where the slug is taken."""
+    unit = _currency(currency, {})
+    request = LedgerRequest(code="main", name=f"Books of {name}"[:200], functional_currency=currency)
+    async with books.pool.acquire() as connection, connection.transaction():
+        if not await store.insert_organization(connection, organization_id(slug), slug, name, books.clock()):
+            raise Problem(
+                409, "organization-taken", f"There is an organization {slug!r} already.", facts={"slug": slug}
+            )
+        await _insert_ledger(connection, books.clock(), slug, request, unit, asker, None)
+    return {"slug": slug, "name": name, "functional_currency": currency, "ledger": "main"}
+
+
+async def open_ledger(books: Books, request: LedgerRequest, asker: Asker, traceparent: str | None) -> dict[str, Any]:
+    """A new set of books; its first record is ledger-opened. Raises Problem 409 or 422."""
+    try:
+        ZoneInfo(request.time_zone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise Problem(
+            422, "malformed", "The time zone is not known.", errors=[Fault("/time_zone", "is no IANA time zone")]
+        ) from error
+    async with books.pool.acquire() as connection, connection.transaction():
+        own = await store.load_currencies(connection, organization_id(asker.organization))
+        unit = _currency(request.functional_currency, own)
+        if not await store.organization_exists(connection, asker.organization):
+            raise Problem(404, "unknown-organization", f"There is no organization {asker.organization!r}.")
+        if not await _insert_ledger(connection, books.clock(), asker.organization, request, unit, asker, traceparent):
+            raise Problem(
+                409, "ledger-code-taken", f"There is a ledger {request.code!r} already.", facts={"ledger": request.code}
+            )
+    ledger = await books.get(asker.organization, request.code)
+    books.committed(ledger)
+    return ledger_answer(ledger, request)
+
+
+def ledger_answer(ledger: Ledger, request: LedgerRequest) -> dict[str, Any]:
+    """A new ledger as callers see it."""
+    return {"id": str(ledger.id), **orjson.loads(orjson.dumps(request)), "sequence": 1, "epoch": 1}
+
+
+async def _insert_ledger(
+    connection: Any,
+    at: datetime,
+    organization: str,
+    request: LedgerRequest,
+    unit: Currency,
+    asker: Asker,
+    traceparent: str | None,
+) -> bool:
+    id_ = ledger_id(organization, request.code)
+    payload: dict[str, Any] = {
+        "type": "ledger-opened",
+        "organization": organization,
+        "ledger": request.code,
+        "ledger_id": str(id_),
+        "epoch": 1,
+        "sequence": 1,
+        "recorded_at": instant(at),
+        "actor": asker.subject,
+        "opened": {**orjson.loads(orjson.dumps(request)), "functional_decimals": unit.exponent},
+    }
+    if traceparent is not None:
+        payload["traceparent"] = traceparent
+    raw = orjson.dumps(payload)
+    organization_uuid = organization_id(organization)
+    return await store.insert_ledger(connection, id_, organization_uuid, request, unit, raw, sha256(raw).digest(), at)
+
+
+def _currency(code: str, own: Mapping[str, Currency]) -> Currency:
+    unit = ISO_4217.get(code) or own.get(code)
+    if unit is None:
+        raise Problem(
+            422,
+            "unknown-currency",
+            f"{code} is neither in ISO 4217 nor one of the organization's own.",
+            errors=[Fault("/functional_currency", "is not known")],
+        )
+    return unit
+
+
+async def define_currency(books: Books, request: CurrencyRequest, asker: Asker) -> dict[str, Any]:
+    """A unit of the organization's own; asking for an equal one again is the same. Raises Problem 409 or 422."""
+    if request.code in ISO_4217:
+        raise Problem(
+            422,
+            "currency-is-standard",
+            f"{request.code} is in ISO 4217, with {ISO_4217[request.code].exponent} decimals.",
+            errors=[Fault("/code", "is in ISO 4217")],
+        )
+    organization = organization_id(asker.organization)
+    async with books.pool.acquire() as connection, connection.transaction():
+        if not await store.organization_exists(connection, asker.organization):
+            raise Problem(404, "unknown-organization", f"There is no organization {asker.organization!r}.")
+        if not await store.insert_currency(connection, organization, request):
+            existing = (await store.load_currencies(connection, organization))[request.code]
+            if existing.exponent != request.decimals:
+                raise Problem(
+                    409,
+                    "currency-taken",
+                    f"{request.code} has {existing.exponent} decimals; what a currency is never changes.",
+                    facts={"code": request.code, "decimals": existing.exponent},
+                )
+    return {"code": request.code, "decimals": request.decimals, "name": request.name}

@@ -1,0 +1,91 @@
+"""Entries that cross currencies: the ledger adds the lines of the position pairs.
+
+Lines in several currencies with stated rates are balanced through one pair for each foreign currency C: FX-POSITION-C
+takes the entry's residual in C, FX-EQUIVALENT-C what that is worth in the functional currency F. With one pair the F
+lines say what it is worth and the rate must fit within one minor unit a line; with several pairs each takes its rounded
+worth and the cents that are left go to the largest.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from libs.common.errors import Fault, Rejection
+from libs.common.journal import Rate, Side, position_codes
+from libs.common.money import Currency, Rounding, convert, round_ratio, to_text
+from services.ledger.records import Leg
+from services.ledger.rejections import reject
+from services.ledger.state import Account, LedgerState
+
+
+def cross(
+    state: LedgerState, rates: list[Rate], sums: dict[str, int], lines: int, account: Callable[[str], Account]
+) -> list[Leg] | Rejection:
+    """The pair lines for residuals `sums` (debits less credits, minor units, by currency) of an entry of `lines` lines."""
+    functional = state.ledger.functional_currency
+    worths: dict[str, int] = {}
+    for code, residual in sums.items():
+        if code == functional.code or residual == 0:
+            continue
+        worth = _worth(state, rates, code, residual)
+        if isinstance(worth, Rejection):
+            return worth
+        worths[code] = worth
+    if not worths:
+        return []
+    left = sums.get(functional.code, 0) + sum(worths.values())
+    if abs(left) > lines:
+        return reject(
+            "rate-mismatch",
+            f"At the stated rate {to_text(left, functional.exponent)} {functional.code} is left over.",
+            [Fault("/rates", "do not fit the lines")],
+            currency=functional.code,
+            difference=to_text(left, functional.exponent),
+        )
+    worths[max(worths, key=lambda code: abs(worths[code]))] -= left
+    sums.setdefault(functional.code, 0)
+    legs = []
+    for code, worth in worths.items():
+        position, equivalent = position_codes(code)
+        legs.append(_leg(account(position), -sums[code]))
+        if worth:
+            legs.append(_leg(account(equivalent), worth))
+    return legs
+
+
+def _worth(state: LedgerState, rates: list[Rate], code: str, residual: int) -> int | Rejection:
+    """The residual in minor units of the functional currency, rounded half-even, by a rate stated either way round."""
+    functional = state.ledger.functional_currency
+    foreign = state.currency(code)
+    assert foreign is not None
+    for place, rate in enumerate(rates):
+        value = Decimal(rate.rate)
+        if {rate.base, rate.counter} != {code, functional.code}:
+            continue
+        if value == 0:
+            return reject("rate-mismatch", "A rate is greater than zero.", [Fault(f"/rates/{place}/rate", "is zero")])
+        if rate.base == code:
+            return convert(residual, foreign, functional, value, Rounding.HALF_EVEN)
+        return _inverse(residual, foreign, functional, value)
+    return reject(
+        "rate-missing",
+        f"There is none between {code} and {functional.code}.",
+        [Fault("/rates", f"names none between {code} and {functional.code}")],
+        base=code,
+        counter=functional.code,
+    )
+
+
+def _inverse(residual: int, foreign: Currency, functional: Currency, rate: Decimal) -> int:
+    up, down = rate.as_integer_ratio()
+    shift = functional.exponent - foreign.exponent
+    numerator, denominator = residual * down, up
+    if shift >= 0:
+        numerator *= 10**shift
+    else:
+        denominator *= 10**-shift
+    return round_ratio(numerator, denominator, Rounding.HALF_EVEN)
+
+
+def _leg(account: Account, debit: int) -> Leg:
+    side: Side = "debit" if debit > 0 else "credit"
+    return Leg(account, side, abs(debit), None, None)

@@ -1,0 +1,119 @@
+"""What a batch of requests needs of the database before it can be decided, and how it gets into the state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from libs.common.db import Connection
+from libs.common.journal import AccountRequest, EntryRequest, ReversalRequest, TransferRequest, position_codes
+from services.ledger import store
+from services.ledger.domain import Request
+from services.ledger.state import Ledger, LedgerState
+
+
+class Asked(Protocol):
+    """A request with its key (`writer.Job` is one). `lookup`: the database may know its key, ids or target already."""
+
+    request: Request
+    scope: str
+    key: str
+    lookup: bool
+
+
+@dataclass(slots=True)
+class Needs:
+    """What is not in the state yet."""
+
+    codes: set[str] = field(default_factory=set)
+    keys: set[tuple[str, str]] = field(default_factory=set)
+    ids: set[UUID] = field(default_factory=set)
+    external_ids: set[str] = field(default_factory=set)
+    currencies: bool = False
+    to_reverse: set[UUID] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.codes or self.keys or self.ids or self.external_ids or self.currencies or self.to_reverse)
+
+
+def needs_of(state: LedgerState, jobs: Sequence[Asked]) -> Needs:
+    """What the jobs need beyond what the state has. A reversal's accounts are known once its target is loaded."""
+    needs = Needs()
+    accounts = state.accounts
+    for job in jobs:
+        request = job.request
+        if job.lookup and (job.scope, job.key) not in state.requests:
+            needs.keys.add((job.scope, job.key))
+        if isinstance(request, EntryRequest):
+            for line in request.lines:
+                if line.account not in accounts:
+                    _account_or_pair(needs, line.account)
+            for rate in request.rates:
+                for code in (rate.base, rate.counter):
+                    if code != state.ledger.functional_currency.code:
+                        needs.codes.update(code for code in position_codes(code) if code not in accounts)
+                        needs.currencies = needs.currencies or state.currency(code) is None
+        elif isinstance(request, TransferRequest):
+            needs.codes.update(code for code in (request.source, request.target) if code not in accounts)
+        elif isinstance(request, AccountRequest):
+            needs.codes.update(code for code in (request.code, request.parent) if code and code not in accounts)
+            needs.currencies = needs.currencies or bool(request.currency and state.currency(request.currency) is None)
+        else:
+            needs.to_reverse.add(request.entry_id)
+        if job.lookup and not isinstance(request, AccountRequest):
+            if request.id is not None and request.id not in state.entries:
+                needs.ids.add(request.id)
+            if not isinstance(request, ReversalRequest) and request.external_id is not None:
+                needs.external_ids.add(request.external_id)
+    return needs
+
+
+def _account_or_pair(needs: Needs, code: str) -> None:
+    needs.codes.add(code)
+    for prefix in ("FX-POSITION-", "FX-EQUIVALENT-"):
+        if code.startswith(prefix):
+            needs.codes.update(position_codes(code.removeprefix(prefix)))
+            needs.currencies = True
+
+
+async def load_facts(connection: Connection, state: LedgerState, needs: Needs) -> None:
+    """Brings in what can never change once it is there: answered keys, entries, currencies."""
+    ledger_no = state.ledger.no
+    if needs.keys:
+        state.requests.update(await store.load_requests(connection, ledger_no, needs.keys))
+    if needs.ids or needs.external_ids:
+        known, external = await store.load_entries(connection, ledger_no, list(needs.ids), list(needs.external_ids))
+        state.entries.update(known)
+        state.external_ids.update(external)
+    if needs.currencies:
+        state.currencies.update(await store.load_currencies(connection, state.ledger.organization_id))
+    for entry_id in needs.to_reverse:
+        state.to_reverse.pop(entry_id, None)
+        target = await store.load_entry_to_reverse(connection, ledger_no, entry_id)
+        if target is not None:
+            state.to_reverse[entry_id] = target
+            needs.codes.update(line.account for line in target.lines if line.account not in state.accounts)
+
+
+async def load_state(connection: Connection, ledger: Ledger) -> LedgerState:
+    """The ledger's head, with nothing else yet."""
+    head, _ = await store.load_accounts(connection, ledger.no, [])
+    return LedgerState(
+        ledger=ledger,
+        epoch=head.epoch,
+        sequence=head.sequence,
+        hash=head.hash,
+        recorded_at=head.recorded_at,
+        next_account_no=head.next_account_no,
+        currencies=await store.load_currencies(connection, ledger.organization_id),
+    )
+
+
+async def load_accounts(connection: Connection, state: LedgerState, codes: set[str], acceptable: set[int]) -> bool:
+    """Brings the accounts in; False, and nothing brought in, where the ledger is at none of the acceptable sequences."""
+    head, accounts = await store.load_accounts(connection, state.ledger.no, sorted(codes))
+    if head.sequence not in acceptable:
+        return False
+    for account in accounts:
+        state.accounts[account.code] = account
+    return True

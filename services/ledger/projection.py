@@ -1,0 +1,164 @@
+"""What a batch of records writes, folded in memory: each table's rows once, in their final state.
+
+Steps of one SQL statement share a snapshot and cannot see each other, so every projection table is written by exactly
+one step, as one row per key. Any mix of records in one batch leaves the same tables as batches of one: appended rows are
+concatenated, moved rows keep their last state (and the version they were decided on), sums are added up.
+"""
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import orjson
+
+from libs.common.errors import Rejection
+from services.ledger.domain import Stamp
+from services.ledger.records import AccountOpened, EntryPosted, Record, Sealed
+from services.ledger.state import Account
+
+NEW = -1
+"""The version a balance row is expected to have that does not exist yet."""
+
+
+@dataclass(slots=True)
+class Columns:
+    """Rows of one table, column by column, as arrays for unnest."""
+
+    columns: tuple[list[Any], ...]
+
+    @classmethod
+    def of(cls, width: int) -> "Columns":
+        """No rows yet, of `width` columns."""
+        return cls(tuple([] for _ in range(width)))
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def add(self, *row: Any) -> None:
+        """One more row."""
+        for column, value in zip(self.columns, row, strict=True):
+            column.append(value)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything one statement writes. `expected` and `previous_hash` are the head it was decided on."""
+
+    expected: int
+    log: Columns = field(default_factory=lambda: Columns.of(3))
+    requests: Columns = field(default_factory=lambda: Columns.of(5))
+    entries: Columns = field(default_factory=lambda: Columns.of(11))
+    lines: Columns = field(default_factory=lambda: Columns.of(9))
+    accounts: list[dict[str, Any]] = field(default_factory=list)
+    changes: Columns = field(default_factory=lambda: Columns.of(2))
+    decided_on: dict[int, int] = field(default_factory=dict)
+    touched: dict[int, Account] = field(default_factory=dict)
+    daily: dict[tuple[int, date], list[int]] = field(default_factory=dict)
+    parties: dict[tuple[int, str], list[int]] = field(default_factory=dict)
+
+    def add(self, record: Record, sealed: Sealed, versions: dict[int, int]) -> None:
+        """Folds one record in; `versions` are those its accounts had before it."""
+        sequences, payloads, hashes = self.log.columns
+        sequences.append(sealed.sequence)
+        payloads.append(sealed.payload.decode())
+        hashes.append(sealed.hash)
+        for no, version in versions.items():
+            self.decided_on.setdefault(no, version)
+        if isinstance(record, EntryPosted):
+            self._add_entry(record, sealed.sequence)
+        else:
+            self._add_account(record, sealed)
+
+    def add_outcome(self, stamp: Stamp, outcome: int | Rejection) -> None:
+        """Remembers the answer under the request's key: the last sequence, or the rejection."""
+        if isinstance(outcome, int):
+            self.requests.add(stamp.scope, stamp.key, stamp.fingerprint, outcome, None)
+            return
+        text = orjson.dumps(
+            {
+                "code": outcome.code,
+                "detail": outcome.detail,
+                "facts": outcome.facts,
+                "errors": [list(fault) for fault in outcome.errors],
+            }
+        )
+        self.requests.add(stamp.scope, stamp.key, stamp.fingerprint, None, text.decode())
+
+    def _add_entry(self, record: EntryPosted, sequence: int) -> None:
+        origin = record.origin
+        self.entries.add(
+            record.id,
+            sequence,
+            record.kind,
+            record.effective_on,
+            record.value_on,
+            record.description,
+            record.external_id,
+            origin.service if origin else None,
+            origin.document if origin else None,
+            record.reverses,
+            len(record.legs),
+        )
+        on = record.effective_on
+        account_nos, sequences, places, debits, amounts, currencies, balances, dates, parties = self.lines.columns
+        for place, leg in enumerate(record.legs, 1):
+            account, amount, debit = leg.account, leg.amount, leg.side == "debit"
+            account_nos.append(account.no)
+            sequences.append(sequence)
+            places.append(place)
+            debits.append(debit)
+            amounts.append(str(amount))
+            currencies.append(account.currency)
+            balances.append(str(leg.balance_after))
+            dates.append(on)
+            parties.append(leg.party)
+            day = self.daily.get((account.no, on))
+            if day is None:
+                day = self.daily[account.no, on] = [0, 0]
+            day[0 if debit else 1] += amount
+            if leg.party is not None:
+                party = self.parties.setdefault((account.no, leg.party), [0, 0])
+                party[0 if debit else 1] += amount
+        for account, _, _ in record.moved:
+            self.touched[account.no] = account
+
+    def _add_account(self, record: AccountOpened, sealed: Sealed) -> None:
+        account = record.account
+        self.accounts.append(
+            {
+                **sealed.body["account"],
+                "parent_no": record.parent.no if record.parent else None,
+                "overdraft_policy": account.overdraft_policy,
+                "overdraft_limit": str(account.overdraft_limit),
+                "version": sealed.sequence,
+            }
+        )
+        self.changes.add(account.no, sealed.sequence)
+        self.decided_on[account.no] = NEW
+        self.touched[account.no] = account
+
+    def arguments(self) -> tuple[Any, ...]:
+        """The statement's arguments after the ledger's head, in the order of `store.WRITE_BATCH`."""
+        accounts = self.touched.values()
+        return (
+            *self.log.columns,
+            *self.requests.columns,
+            *self.entries.columns,
+            *self.lines.columns,
+            orjson.dumps(self.accounts).decode(),
+            *self.changes.columns,
+            [account.no for account in accounts],
+            [str(account.debits) for account in accounts],
+            [str(account.credits) for account in accounts],
+            [account.version for account in accounts],
+            [self.decided_on[account.no] for account in accounts],
+            [account.currency for account in accounts],
+            [no for no, _ in self.daily],
+            [on for _, on in self.daily],
+            [str(debits) for debits, _ in self.daily.values()],
+            [str(credits_) for _, credits_ in self.daily.values()],
+            [no for no, _ in self.parties],
+            [party for _, party in self.parties],
+            [str(debits) for debits, _ in self.parties.values()],
+            [str(credits_) for _, credits_ in self.parties.values()],
+        )

@@ -1,0 +1,235 @@
+"""What the log is made of: records, their bytes, and how a state moves over them.
+
+A record's payload is JSON text, exactly the bytes that are hashed: hash = SHA-256(previous hash + payload). The payload
+holds the ledger, epoch, sequence, type and recorded_at, so that nothing outside it can be altered unseen, and the
+request's key and fingerprint, so that what was promised to whom can be rebuilt. The same bytes go to Kafka.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from hashlib import sha256
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import orjson
+
+from libs.common.journal import (
+    CashFlowClass,
+    EntryKind,
+    Heading,
+    Origin,
+    Rate,
+    Side,
+    Translation,
+)
+from libs.common.money import to_text
+from services.ledger.state import Account, Ledger, LedgerState
+
+
+@dataclass(slots=True)
+class Leg:
+    """One line on its way into an entry. `balance_after` is on the account's normal side, in minor units."""
+
+    account: Account
+    side: Side
+    amount: int
+    party: str | None
+    description: str | None
+    balance_after: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class EntryPosted:
+    """An entry that balances. `moved` has debits and credits of each account after it."""
+
+    id: UUID
+    kind: EntryKind
+    effective_on: date
+    value_on: date
+    description: str
+    external_id: str | None
+    origin: Origin | None
+    reverses: UUID | None
+    rates: list[Rate]
+    metadata: dict[str, Any]
+    legs: list[Leg]
+    moved: list[tuple[Account, int, int]]
+
+    def body(self) -> dict[str, Any]:
+        """The record's own part of the payload."""
+        entry: dict[str, Any] = {
+            "id": str(self.id),
+            "kind": self.kind,
+            "effective_on": self.effective_on,
+            "value_on": self.value_on,
+            "description": self.description,
+        }
+        if self.external_id is not None:
+            entry["external_id"] = self.external_id
+        if self.origin is not None:
+            entry["origin"] = {"service": self.origin.service, "document": self.origin.document}
+        if self.reverses is not None:
+            entry["reverses"] = str(self.reverses)
+        if self.rates:
+            entry["rates"] = [{"base": rate.base, "counter": rate.counter, "rate": rate.rate} for rate in self.rates]
+        if self.metadata:
+            entry["metadata"] = self.metadata
+        entry["lines"] = [_line(leg) for leg in self.legs]
+        return {"type": "entry-posted", "entry": entry}
+
+
+def _line(leg: Leg) -> dict[str, Any]:
+    account = leg.account
+    line: dict[str, Any] = {
+        "account": account.code,
+        "side": leg.side,
+        "amount": to_text(leg.amount, account.exponent),
+        "currency": account.currency,
+        "balance_after": to_text(leg.balance_after, account.exponent),
+    }
+    if leg.party is not None:
+        line["party"] = leg.party
+    if leg.description is not None:
+        line["description"] = leg.description
+    return line
+
+
+@dataclass(slots=True, kw_only=True)
+class AccountOpened:
+    """A new account, with all that is said of it."""
+
+    account: Account
+    name: str
+    heading: Heading | None = None
+    parent: Account | None = None
+    reconcilable: bool = False
+    cash: bool = False
+    cash_flow_class: CashFlowClass | None = None
+    monetary: bool = True
+    translation: Translation = "closing"
+    external_id: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def body(self) -> dict[str, Any]:
+        """The record's own part of the payload."""
+        account = self.account
+        limit = to_text(account.overdraft_limit, account.exponent) if account.overdraft_policy == "limit" else None
+        return {
+            "type": "account-opened",
+            "account": {
+                "id": str(account.id),
+                "no": account.no,
+                "code": account.code,
+                "name": self.name,
+                "type": account.type,
+                "normal_side": account.normal_side,
+                "currency": account.currency,
+                "decimals": account.exponent,
+                "heading": {"number": self.heading.number, "name": self.heading.name} if self.heading else None,
+                "parent": self.parent.code if self.parent else None,
+                "summary": account.summary,
+                "control_owner": account.control_owner,
+                "reconcilable": self.reconcilable,
+                "cash": self.cash,
+                "cash_flow_class": self.cash_flow_class,
+                "monetary": self.monetary,
+                "translation": self.translation,
+                "overdraft": {"policy": account.overdraft_policy, "limit": limit},
+                "external_id": self.external_id,
+                "metadata": self.metadata,
+            },
+        }
+
+
+Record = EntryPosted | AccountOpened
+
+
+class Sealed(NamedTuple):
+    """A record in its place in the log. `body` is its own part of the payload."""
+
+    sequence: int
+    body: dict[str, Any]
+    payload: bytes
+    hash: bytes
+
+
+class Request(Protocol):
+    """What a record says of the request it comes from (`domain.Stamp` is one)."""
+
+    recorded_at: datetime
+    service: str
+    subject: str
+    scope: str
+    key: str
+    fingerprint: bytes
+    traceparent: str | None
+
+
+def append(state: LedgerState, record: Record, request: Request) -> Sealed:
+    """Puts a decided record behind the state's head and moves the state over it."""
+    sequence = state.sequence + 1
+    body = record.body()
+    payload = seal(state.ledger, state.epoch, sequence, body, request)
+    state.hash = sha256(state.hash + payload).digest()
+    state.sequence, state.recorded_at = sequence, request.recorded_at
+    if isinstance(record, EntryPosted):
+        for account, debits, credits_ in record.moved:
+            account.debits, account.credits, account.version = debits, credits_, sequence
+    else:
+        account = record.account
+        account.version = sequence
+        state.accounts[account.code] = account
+        state.next_account_no = account.no + 1
+    return Sealed(sequence, body, payload, state.hash)
+
+
+def seal(ledger: Ledger, epoch: int, sequence: int, body: dict[str, Any], request: Request) -> bytes:
+    """The payload: the bytes that are stored, hashed and published."""
+    envelope: dict[str, Any] = {
+        "type": body["type"],
+        "organization": ledger.organization,
+        "ledger": ledger.code,
+        "ledger_id": str(ledger.id),
+        "epoch": epoch,
+        "sequence": sequence,
+        "recorded_at": instant(request.recorded_at),
+        "actor": request.subject,
+        "request": {
+            "service": request.service,
+            "scope": request.scope,
+            "key": request.key,
+            "fingerprint": request.fingerprint.hex(),
+        },
+    }
+    if request.traceparent is not None:
+        envelope["traceparent"] = request.traceparent
+    envelope.update(body)
+    return orjson.dumps(envelope)
+
+
+def instant(at: datetime) -> str:
+    """RFC 3339 in UTC with microseconds."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def entry_answer(payload: dict[str, Any], hash_: bytes, reversed_by: UUID | None = None) -> dict[str, Any]:
+    """An entry as callers see it, from its log record."""
+    return {
+        "id": None,
+        "ledger": payload["ledger"],
+        "sequence": payload["sequence"],
+        "kind": None,
+        "effective_on": None,
+        "value_on": None,
+        "recorded_at": payload["recorded_at"],
+        "hash": hash_.hex(),
+        "description": "",
+        "external_id": None,
+        "origin": None,
+        "reverses": None,
+        "reversed_by": str(reversed_by) if reversed_by else None,
+        "actor": payload["actor"],
+        "rates": [],
+        "metadata": {},
+        **payload["entry"],
+    }

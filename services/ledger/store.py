@@ -1,0 +1,380 @@
+"""All SQL that writes, and what a decision reads. Every function takes the caller's connection; nobody here commits.
+
+`write_batch` is the one statement: its first step moves the ledger's head forward if it is still where the batch was
+decided, every other step joins that step's row, so that nothing is written where another writer was faster. Each table is
+written by one step, in its final state. The last step raises unless every expected row was written.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from libs.common.db import Connection
+from libs.common.errors import Fault, Rejection
+from libs.common.journal import CurrencyRequest, LedgerRequest
+from libs.common.money import Currency
+from services.ledger.projection import Batch
+from services.ledger.state import (
+    Account,
+    EntryToReverse,
+    KnownEntry,
+    KnownRequest,
+    Ledger,
+    Posted,
+    ReversedLine,
+)
+
+WRITE_BATCH = """
+with l as (
+    update ledgers set sequence = sequence + $4, hash = $5, recorded_at = $6
+    where id = $1 and organization_id = $2 and sequence = $3
+    returning no
+), g as (
+    insert into log (ledger_no, sequence, payload, hash)
+    select l.no, t.* from l, unnest($7::bigint[], $8::text[], $9::bytea[]) t
+    returning 1
+), k as (
+    insert into requests (ledger_no, scope, key, fingerprint, sequence, rejection)
+    select l.no, t.* from l, unnest($10::text[], $11::text[], $12::bytea[], $13::bigint[], $14::text[]) t
+    returning 1
+), e as (
+    insert into entries (ledger_no, id, sequence, kind, effective_on, value_on, description, external_id,
+        origin_service, origin_document, reverses, line_count)
+    select l.no, t.* from l, unnest($15::uuid[], $16::bigint[], $17::text[], $18::date[], $19::date[], $20::text[],
+        $21::text[], $22::text[], $23::text[], $24::uuid[], $25::smallint[]) t
+    returning 1
+), n as (
+    insert into lines (ledger_no, account_no, sequence, line, debit, amount, currency, balance_after, effective_on, party)
+    select l.no, t.* from l, unnest($26::integer[], $27::bigint[], $28::smallint[], $29::boolean[],
+        $30::text[]::numeric[], $31::text[], $32::text[]::numeric[], $33::date[], $34::text[]) t
+    returning 1
+), a as (
+    insert into accounts (ledger_no, no, id, code, name, type, normal_side, currency, decimals, heading, parent_no,
+        summary, control_owner, reconcilable, cash, cash_flow_class, monetary, translation, overdraft_policy,
+        overdraft_limit, external_id, metadata, opened_sequence, version)
+    select l.no, t.no, t.id, t.code, t.name, t.type, t.normal_side, t.currency, t.decimals, t.heading, t.parent_no,
+        t.summary, t.control_owner, t.reconcilable, t.cash, t.cash_flow_class, t.monetary, t.translation,
+        t.overdraft_policy, t.overdraft_limit, t.external_id, t.metadata, t.version, t.version
+    from l, jsonb_to_recordset($35::text::jsonb) as t (no integer, id uuid, code text, name text, type text,
+        normal_side text, currency text, decimals smallint, heading jsonb, parent_no integer, summary boolean,
+        control_owner text, reconcilable boolean, cash boolean, cash_flow_class text, monetary boolean,
+        translation text, overdraft_policy text, overdraft_limit numeric, external_id text, metadata jsonb, version bigint)
+    returning 1
+), c as (
+    insert into account_changes (ledger_no, account_no, sequence)
+    select l.no, t.* from l, unnest($36::integer[], $37::bigint[]) t
+    returning 1
+), b as (
+    merge into balances b
+    using (select l.no, t.* from l, unnest($38::integer[], $39::text[]::numeric[], $40::text[]::numeric[],
+        $41::bigint[], $42::bigint[], $43::text[]) t (account_no, debits, credits, version, decided_on, currency)) t
+    on b.ledger_no = t.no and b.account_no = t.account_no
+    when matched and b.version = t.decided_on then
+        update set debits = t.debits, credits = t.credits, version = t.version
+    when not matched and t.decided_on = -1 then
+        insert (ledger_no, account_no, currency, debits, credits, version)
+        values (t.no, t.account_no, t.currency, t.debits, t.credits, t.version)
+    returning 1
+), y as (
+    insert into daily_totals (ledger_no, account_no, effective_on, debits, credits)
+    select l.no, t.* from l, unnest($44::integer[], $45::date[], $46::text[]::numeric[], $47::text[]::numeric[]) t
+    on conflict (ledger_no, account_no, effective_on)
+    do update set debits = daily_totals.debits + excluded.debits, credits = daily_totals.credits + excluded.credits
+    returning 1
+), p as (
+    insert into party_balances (ledger_no, account_no, party, debits, credits)
+    select l.no, t.* from l, unnest($48::integer[], $49::text[], $50::text[]::numeric[], $51::text[]::numeric[]) t
+    on conflict (ledger_no, account_no, party)
+    do update set debits = party_balances.debits + excluded.debits, credits = party_balances.credits + excluded.credits
+    returning 1
+)
+select must(
+    (select count(*) from g) = $4 and (select count(*) from k) = cardinality($10::text[])
+    and (select count(*) from e) = cardinality($15::uuid[]) and (select count(*) from n) = cardinality($26::integer[])
+    and (select count(*) from a) = jsonb_array_length($35::text::jsonb)
+    and (select count(*) from c) = cardinality($36::integer[])
+    and (select count(*) from b) = cardinality($38::integer[])
+    and (select count(*) from y) = cardinality($44::integer[])
+    and (select count(*) from p) = cardinality($48::integer[]),
+    'not every row of the batch was written')
+from l
+"""
+
+
+async def write_batch(
+    connection: Connection, ledger: Ledger, batch: Batch, hash_: bytes, recorded_at: datetime, timeout_s: float
+) -> bool:
+    """Writes the whole batch, or nothing where the ledger's sequence is not the one it was decided on (False)."""
+    won = await connection.fetchval(
+        WRITE_BATCH,
+        ledger.id,
+        ledger.organization_id,
+        batch.expected,
+        len(batch.log),
+        hash_,
+        recorded_at,
+        *batch.arguments(),
+        timeout=timeout_s,
+    )
+    return bool(won)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a ledger's log ends, in one snapshot."""
+
+    epoch: int
+    sequence: int
+    hash: bytes
+    recorded_at: datetime
+    next_account_no: int
+
+
+async def load_accounts(connection: Connection, ledger_no: int, codes: Sequence[str]) -> tuple[Head, list[Account]]:
+    """The ledger's head and the accounts of these codes with their balances, all in one snapshot."""
+    rows = await connection.fetch(
+        """
+        select l.epoch, l.sequence, l.hash, l.recorded_at,
+            (select coalesce(max(x.no), 0) + 1 from accounts x where x.ledger_no = l.no) as next_account_no,
+            a.no, a.id, a.code, a.type, a.normal_side, a.currency, a.decimals, a.summary, a.control_owner,
+            a.overdraft_policy, a.overdraft_limit, b.debits, b.credits, b.version
+        from ledgers l
+        left join (accounts a join balances b on b.ledger_no = a.ledger_no and b.account_no = a.no)
+            on a.ledger_no = l.no and a.code = any($2::text[])
+        where l.no = $1
+        """,
+        ledger_no,
+        codes,
+    )
+    first = rows[0]
+    head = Head(first["epoch"], first["sequence"], bytes(first["hash"]), first["recorded_at"], first["next_account_no"])
+    return head, [_account(row) for row in rows if row["no"] is not None]
+
+
+def _account(row: asyncpg.Record) -> Account:
+    return Account(
+        no=row["no"],
+        id=row["id"],
+        code=row["code"],
+        type=row["type"],
+        normal_side=row["normal_side"],
+        currency=row["currency"],
+        exponent=row["decimals"],
+        summary=row["summary"],
+        control_owner=row["control_owner"],
+        overdraft_policy=row["overdraft_policy"],
+        overdraft_limit=int(row["overdraft_limit"]),
+        debits=int(row["debits"]),
+        credits=int(row["credits"]),
+        version=row["version"],
+    )
+
+
+async def lock_ledger(connection: Connection, ledger_no: int) -> None:
+    """Takes the ledger's row lock until the transaction ends; waits for whoever holds it."""
+    await connection.fetchval("select sequence from ledgers where no = $1 for no key update", ledger_no)
+
+
+async def load_requests(
+    connection: Connection, ledger_no: int, keys: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], KnownRequest]:
+    """Which of these (scope, key) were answered before, and how."""
+    pairs = list(keys)
+    rows = await connection.fetch(
+        """
+        select r.scope, r.key, r.fingerprint, r.sequence, r.rejection
+        from unnest($2::text[], $3::text[]) k (scope, key)
+        join requests r on r.ledger_no = $1 and r.scope = k.scope and r.key = k.key
+        """,
+        ledger_no,
+        [scope for scope, _ in pairs],
+        [key for _, key in pairs],
+    )
+    return {
+        (row["scope"], row["key"]): KnownRequest(
+            bytes(row["fingerprint"]),
+            Posted(row["sequence"]) if row["sequence"] is not None else rejection_from(row["rejection"]),
+        )
+        for row in rows
+    }
+
+
+def rejection_from(text: str) -> Rejection:
+    """The rejection that was remembered as this text."""
+    stored = orjson.loads(text)
+    return Rejection(stored["code"], stored["detail"], stored["facts"], [Fault(*fault) for fault in stored["errors"]])
+
+
+async def load_entries(
+    connection: Connection, ledger_no: int, ids: Sequence[UUID], external_ids: Sequence[str]
+) -> tuple[dict[UUID, KnownEntry], dict[str, UUID]]:
+    """The entries that have one of these ids, and those that have one of these external ids."""
+    rows = await connection.fetch(
+        """
+        select e.id, e.sequence, e.external_id, r.id as reversed_by
+        from entries e left join entries r on r.ledger_no = e.ledger_no and r.reverses = e.id
+        where e.ledger_no = $1 and (e.id = any($2::uuid[]) or e.external_id = any($3::text[]))
+        """,
+        ledger_no,
+        ids,
+        external_ids,
+    )
+    known = {row["id"]: KnownEntry(row["id"], row["sequence"], row["reversed_by"]) for row in rows}
+    return known, {row["external_id"]: row["id"] for row in rows if row["external_id"] is not None}
+
+
+async def load_entry_to_reverse(connection: Connection, ledger_no: int, entry_id: UUID) -> EntryToReverse | None:
+    """A posted entry with its lines as its record has them."""
+    row = await connection.fetchrow(
+        """
+        select e.id, e.sequence, e.description, g.payload, r.id as reversed_by
+        from entries e
+        join log g on g.ledger_no = e.ledger_no and g.sequence = e.sequence
+        left join entries r on r.ledger_no = e.ledger_no and r.reverses = e.id
+        where e.ledger_no = $1 and e.id = $2
+        """,
+        ledger_no,
+        entry_id,
+    )
+    if row is None:
+        return None
+    lines = [
+        ReversedLine(line["account"], line["side"], line["amount"], line.get("party"))
+        for line in orjson.loads(row["payload"])["entry"]["lines"]
+    ]
+    return EntryToReverse(KnownEntry(row["id"], row["sequence"], row["reversed_by"]), row["description"], lines)
+
+
+async def load_currencies(connection: Connection, organization: UUID) -> dict[str, Currency]:
+    """The organization's own currencies."""
+    rows = await connection.fetch("select code, decimals from currencies where organization_id = $1", organization)
+    return {row["code"]: Currency(row["code"], row["decimals"]) for row in rows}
+
+
+async def committed(connection: Connection, ledger_no: int, batch: Batch, hash_: bytes) -> bool:
+    """Whether a batch of unknown outcome is in the books. The caller holds the ledger's row lock, so no ghost is left."""
+    if len(batch.log):
+        found = await connection.fetchval(
+            "select hash from log where ledger_no = $1 and sequence = $2", ledger_no, batch.expected + len(batch.log)
+        )
+        return found is not None and bytes(found) == hash_
+    scopes, keys = batch.requests.columns[:2]
+    stored = await load_requests(connection, ledger_no, zip(scopes, keys, strict=True))
+    return len(stored) == len(keys)
+
+
+async def load_ledger(connection: Connection, organization: str, code: str) -> Ledger | None:
+    """A ledger by its codes."""
+    row = await connection.fetchrow(
+        """
+        select l.id, l.no, l.organization_id, o.slug, l.code, l.functional_currency, l.functional_decimals,
+            l.time_zone, l.day_cut_off
+        from organizations o join ledgers l on l.organization_id = o.id
+        where o.slug = $1 and l.code = $2
+        """,
+        organization,
+        code,
+    )
+    if row is None:
+        return None
+    return Ledger(
+        id=row["id"],
+        no=row["no"],
+        organization_id=row["organization_id"],
+        organization=row["slug"],
+        code=row["code"],
+        functional_currency=Currency(row["functional_currency"], row["functional_decimals"]),
+        time_zone=row["time_zone"],
+        day_cut_off=row["day_cut_off"],
+    )
+
+
+async def insert_organization(connection: Connection, id_: UUID, slug: str, name: str, at: datetime) -> bool:
+    """A new organization; False where the slug is taken."""
+    status = await connection.execute(
+        "insert into organizations (id, slug, name, opened_at) values ($1, $2, $3, $4) on conflict do nothing",
+        id_,
+        slug,
+        name,
+        at,
+    )
+    return status == "INSERT 0 1"
+
+
+async def insert_currency(connection: Connection, organization: UUID, request: CurrencyRequest) -> bool:
+    """A new custom currency; False where the code is taken."""
+    status = await connection.execute(
+        "insert into currencies (organization_id, code, decimals, name) values ($1, $2, $3, $4) on conflict do nothing",
+        organization,
+        request.code,
+        request.decimals,
+        request.name,
+    )
+    return status == "INSERT 0 1"
+
+
+async def insert_ledger(
+    connection: Connection,
+    id_: UUID,
+    organization: UUID,
+    request: LedgerRequest,
+    currency: Currency,
+    payload: bytes,
+    hash_: bytes,
+    recorded_at: datetime,
+) -> bool:
+    """A new ledger with its first log record; False where the organization has one of this code."""
+    hour, minute = request.day_cut_off.split(":")
+    status = await connection.fetchval(
+        """
+        with l as (
+            insert into ledgers (id, organization_id, code, name, functional_currency, functional_decimals, time_zone,
+                day_cut_off, fiscal_year_start, retained_earnings, sequence, hash, recorded_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $12, $13)
+            on conflict do nothing
+            returning no
+        )
+        insert into log (ledger_no, sequence, payload, hash) select no, 1, $11, $12 from l returning 1
+        """,
+        id_,
+        organization,
+        request.code,
+        request.name,
+        currency.code,
+        currency.exponent,
+        request.time_zone,
+        time(int(hour), int(minute)),
+        request.fiscal_year_start,
+        request.retained_earnings,
+        payload.decode(),
+        hash_,
+        recorded_at,
+    )
+    return status is not None
+
+
+async def load_payloads(
+    connection: Connection, ledger_no: int, sequences: Sequence[int]
+) -> dict[int, tuple[bytes, bytes, UUID | None]]:
+    """Log records by sequence: payload, hash, and the entry that reversed it where it is an entry that was reversed."""
+    rows = await connection.fetch(
+        """
+        select g.sequence, g.payload, g.hash, r.id as reversed_by
+        from log g
+        left join entries e on e.ledger_no = g.ledger_no and e.sequence = g.sequence
+        left join entries r on r.ledger_no = e.ledger_no and r.reverses = e.id
+        where g.ledger_no = $1 and g.sequence = any($2::bigint[])
+        """,
+        ledger_no,
+        sequences,
+    )
+    return {row["sequence"]: (row["payload"].encode(), bytes(row["hash"]), row["reversed_by"]) for row in rows}
+
+
+async def organization_exists(connection: Connection, slug: str) -> bool:
+    """Whether there is an organization of this slug."""
+    return bool(await connection.fetchval("select exists (select from organizations where slug = $1)", slug))

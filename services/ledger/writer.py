@@ -1,0 +1,482 @@
+"""The writer: one queue and one cache per ledger, batches of whatever waits, one statement at a time.
+
+    put -> queue -> prepare (load what is missing, decide each in memory) -> one statement -> answers
+
+* Group commit never waits for company: a request that finds no statement under way goes alone and at once. Requests that
+  arrive meanwhile form the next batch; a full one is decided while the statement before it is still committing.
+* The cached accounts are true exactly while the ledger's sequence is the one last seen. Every load brings the sequence of
+  its own snapshot; if it is neither the one before nor the one after the statement under way, another writer was here and
+  the cache is dropped. A lost race writes nothing: drop, load, decide again; after a few in a row under the row lock.
+* A connection that breaks in the statement leaves the outcome unknown: take the row lock (which waits for the ghost) and
+  look whether the batch is there. Who waits longer than that is told 503 and finds the answer under its key.
+* What the database refuses although the domain accepted it is a defect: the batch is tried again one by one, so that one
+  request is answered 500 and the others stand.
+
+Any number of writers may run for one ledger; the statement decides. At rest a ledger costs its cached accounts only.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from libs.common import metrics
+from libs.common.clock import Clock, monotonic_s
+from libs.common.db import Connection, Pool, is_connection_error, transient
+from libs.common.errors import Failure, Rejection, Transient
+from libs.common.journal import ReversalRequest
+from libs.common.telemetry import get_logger
+from services.ledger import loading, store
+from services.ledger.domain import Accepted, Request, Stamp, decide
+from services.ledger.projection import Batch
+from services.ledger.records import EntryPosted, Sealed, append
+from services.ledger.rejections import NOT_REMEMBERED
+from services.ledger.state import KnownEntry, KnownRequest, Ledger, LedgerState, Posted
+
+log = get_logger(__name__)
+
+
+class RefusedByGuard(Failure):
+    """The database refused what the domain accepted: a defect in one of them; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a batch, the queue and the cache; times in seconds."""
+
+    batch_requests: int = 1_000
+    batch_lines: int = 10_000
+    batch_bytes: int = 8 * 1024 * 1024
+    queue_requests: int = 20_000
+    cached_accounts: int = 200_000
+    lost_races_before_lock: int = 3
+    rounds_under_lock: int = 50
+    attempts: int = 10
+    statement_s: float = 30.0
+    unknown_outcome_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to one request: the records it became, what was remembered before, or a rejection."""
+
+    sequence: int = 0
+    records: tuple[Sealed, ...] = ()
+    rejection: Rejection | None = None
+    replayed: bool = False
+
+
+@dataclass(slots=True)
+class Job:
+    """One request on its way. `lookup`: its key, ids or target may be known to the database already."""
+
+    request: Request
+    service: str
+    subject: str
+    scope: str
+    key: str
+    fingerprint: bytes
+    size: int
+    new_id: UUID
+    lookup: bool
+    traceparent: str | None
+    answer: asyncio.Future[Outcome]
+    alone: bool = False
+    attempts: int = 0
+    queued_s: float = field(default_factory=monotonic_s)
+
+    @property
+    def line_count(self) -> int:
+        """How many lines it brings."""
+        return len(getattr(self.request, "lines", ())) or 2
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A decided batch: what the statement gets, and what each job is told once it is committed."""
+
+    jobs: list[Job]
+    outcomes: list[Outcome]
+    batch: Batch
+    hash: bytes
+    recorded_at: datetime
+    entry_ids: list[UUID] = field(default_factory=list)
+    external_ids: list[str] = field(default_factory=list)
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to store; answers remembered before need nothing."""
+        return bool(len(self.batch.log) or len(self.batch.requests))
+
+
+class LedgerWriter:
+    """Decides and writes the requests of one ledger. `idle` is called when nothing is left to do."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        pool: Pool,
+        clock: Clock,
+        limits: Limits,
+        committed: Callable[[Ledger], None],
+    ) -> None:
+        self.ledger = ledger
+        self._pool = pool
+        self._clock = clock
+        self._limits = limits
+        self._committed = committed
+        self._waiting: deque[Job] = deque()
+        self._state: LedgerState | None = None
+        self._lost_races = 0
+        self._rounds_under_lock = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def cached_accounts(self) -> int:
+        """How many accounts the cache holds."""
+        return len(self._state.accounts) if self._state else 0
+
+    @property
+    def queue_length(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        """Whether requests wait or are being written."""
+        return self._task is not None
+
+    def put(self, job: Job) -> None:
+        """Queues a job; raises Transient where the queue is full."""
+        if len(self._waiting) >= self._limits.queue_requests:
+            raise Transient("the ledger has more requests waiting than it takes")
+        self._waiting.append(job)
+        if self._task is None:
+            name = f"writer {self.ledger.organization}/{self.ledger.code}"
+            self._task = asyncio.create_task(self._run(), name=name)
+
+    def forget(self) -> None:
+        """Drops the cache, where memory is wanted elsewhere; only while nothing is under way."""
+        if not self.busy:
+            self._state = None
+
+    async def _run(self) -> None:
+        try:
+            await self._work()
+        except Exception:
+            log.exception("writer-stopped", organization=self.ledger.organization, ledger=self.ledger.code)
+            raise
+        finally:
+            self._task = None
+            for job in self._waiting:
+                _fail(job, Transient("the ledger's writer stopped"))
+            self._waiting.clear()
+
+    async def _work(self) -> None:
+        flight: tuple[Prepared, asyncio.Task[bool]] | None = None
+        while self._waiting or flight is not None:
+            following: Prepared | None = None
+            if flight is None and self._rounds_under_lock > 0:
+                await self._round_under_lock()
+                continue
+            if flight is None or self._full_batch_waits():
+                following = await self._prepare(self._take(), flight[0] if flight else None)
+            if flight is not None:
+                again = await self._land(*flight)
+                flight = None
+                if again is not None:
+                    self._state = None
+                    self._put_back(again + (following.jobs if following else []))
+                    continue
+            if following is not None:
+                flight = self._launch(following)
+
+    def _full_batch_waits(self) -> bool:
+        return len(self._waiting) >= self._limits.batch_requests and not _goes_alone(self._waiting[0])
+
+    def _take(self) -> list[Job]:
+        """The next jobs, in order, within the bounds of a batch."""
+        limits, waiting = self._limits, self._waiting
+        jobs = [waiting.popleft()]
+        lines, size = jobs[0].line_count, jobs[0].size
+        if _goes_alone(jobs[0]):
+            return jobs
+        while waiting and len(jobs) < limits.batch_requests and not _goes_alone(waiting[0]):
+            lines, size = lines + waiting[0].line_count, size + waiting[0].size
+            if lines > limits.batch_lines or size > limits.batch_bytes:
+                break
+            jobs.append(waiting.popleft())
+        return jobs
+
+    def _put_back(self, jobs: list[Job]) -> None:
+        """In front of the queue, in order; who was tried too often is told to come again."""
+        kept = []
+        for job in jobs:
+            job.attempts += 1
+            if job.attempts > self._limits.attempts:
+                _fail(job, Transient("the ledger could not get this request through; send it again with its key"))
+            else:
+                kept.append(job)
+        self._waiting.extendleft(reversed(kept))
+
+    async def _prepare(self, jobs: list[Job], under_way: Prepared | None) -> Prepared | None:
+        """Loads and decides; None where that failed or has to wait, and the jobs are back in the queue."""
+        try:
+            return await self._load_and_decide(jobs, under_way)
+        except Exception as error:
+            if not is_connection_error(error):
+                for job in jobs:
+                    _fail(job, error)
+                raise
+            self._state = None
+            self._put_back(jobs)
+            await asyncio.sleep(min(1.0, 0.02 * 2 ** jobs[0].attempts))
+            return None
+
+    async def _load_and_decide(self, jobs: list[Job], under_way: Prepared | None) -> Prepared | None:
+        state = self._state
+        if state is None and under_way is not None:
+            self._put_back(jobs)
+            return None
+        if state is not None and not loading.needs_of(state, jobs):
+            return self._decide(state, jobs)
+        async with self._pool.acquire() as connection:
+            loaded = await self._load(connection, jobs, under_way)
+        if loaded is None:
+            self._state = None
+            self._put_back(jobs)
+            return None
+        return self._decide(loaded, jobs)
+
+    async def _load(self, connection: Connection, jobs: list[Job], under_way: Prepared | None) -> LedgerState | None:
+        """The state with all that the jobs need; None where another writer moved the ledger meanwhile."""
+        state = self._state
+        if state is None:
+            state = self._state = await loading.load_state(connection, self.ledger)
+        needs = loading.needs_of(state, jobs)
+        await loading.load_facts(connection, state, needs)
+        acceptable = {state.sequence} if under_way is None else {state.sequence, under_way.batch.expected}
+        if needs.codes and not await loading.load_accounts(connection, state, needs.codes, acceptable):
+            return None
+        return state
+
+    def _decide(self, state: LedgerState, jobs: list[Job]) -> Prepared:
+        """Every job in turn, on the state the ones before it leave."""
+        recorded_at = max(state.recorded_at, self._clock())
+        today = self.ledger.accounting_day(recorded_at)
+        prepared = Prepared(jobs, [], Batch(state.sequence), state.hash, recorded_at)
+        for job in jobs:
+            stamp = Stamp(
+                recorded_at,
+                today,
+                job.service,
+                job.subject,
+                job.scope,
+                job.key,
+                job.fingerprint,
+                job.size,
+                job.new_id,
+                job.traceparent,
+            )
+            decision = decide(state, job.request, stamp)
+            if isinstance(decision, Accepted):
+                outcome = _accept(state, prepared, decision, stamp)
+            elif isinstance(decision, KnownRequest):
+                outcome = _replay(decision)
+            else:
+                outcome = Outcome(rejection=decision)
+                if decision.code not in NOT_REMEMBERED:
+                    prepared.batch.add_outcome(stamp, decision)
+                    state.requests[job.scope, job.key] = KnownRequest(job.fingerprint, decision)
+            prepared.outcomes.append(outcome)
+        prepared.hash = state.hash
+        return prepared
+
+    def _launch(self, prepared: Prepared) -> tuple[Prepared, asyncio.Task[bool]]:
+        return prepared, asyncio.create_task(self._store(prepared), name="ledger statement")
+
+    async def _store(self, prepared: Prepared) -> bool:
+        if not prepared.writes:
+            return True
+        async with self._pool.acquire() as connection:
+            return await self._write(connection, prepared)
+
+    async def _write(self, connection: Connection, prepared: Prepared) -> bool:
+        started_s = monotonic_s()
+        won = await store.write_batch(
+            connection,
+            self.ledger,
+            prepared.batch,
+            prepared.hash,
+            prepared.recorded_at,
+            self._limits.statement_s,
+        )
+        metrics.LEDGER_STATEMENT_DURATION_MS.observe((monotonic_s() - started_s) * 1000)
+        return won
+
+    async def _land(self, prepared: Prepared, statement: asyncio.Task[bool]) -> list[Job] | None:
+        """Waits for the statement and answers; gives back the jobs that have to be decided again, None if committed."""
+        try:
+            return await self._conclude(prepared, await statement, None)
+        except asyncpg.PostgresError as error:
+            return await self._conclude(prepared, False, error)
+        except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
+            return await self._conclude(prepared, False, error)
+
+    async def _conclude(self, prepared: Prepared, won: bool, error: Exception | None) -> list[Job] | None:
+        """What a statement's end means for its jobs."""
+        match error:
+            case None if won:
+                self._lost_races = 0
+                self._answer(prepared)
+                return None
+            case None:
+                return self._lost_race(prepared)
+            case asyncpg.UniqueViolationError():
+                for job in prepared.jobs:
+                    job.lookup = True
+                return prepared.jobs
+            case asyncpg.IntegrityConstraintViolationError() | asyncpg.DataError() | asyncpg.SerializationError():
+                return self._refused(prepared, error)
+            case _ if is_connection_error(error):
+                return await self._settle(prepared)
+            case _ if transient(error):
+                await asyncio.sleep(0.1)
+                return prepared.jobs
+            case _:
+                for job in prepared.jobs:
+                    _fail(job, error)
+                raise error
+
+    def _lost_race(self, prepared: Prepared) -> list[Job]:
+        metrics.LEDGER_SERIALIZATION_RETRIES.inc()
+        self._lost_races += 1
+        if self._lost_races >= self._limits.lost_races_before_lock:
+            self._lost_races, self._rounds_under_lock = 0, self._limits.rounds_under_lock
+        for job in prepared.jobs:
+            job.attempts -= 1
+        return prepared.jobs
+
+    def _refused(self, prepared: Prepared, error: Exception) -> list[Job]:
+        """The database said no to a decided batch: find the request it says no to."""
+        log.error("refused-by-guard", ledger=self.ledger.code, jobs=len(prepared.jobs), error=str(error))
+        if len(prepared.jobs) == 1 and prepared.jobs[0].alone:
+            _fail(prepared.jobs[0], RefusedByGuard(str(error)))
+            return []
+        for job in prepared.jobs:
+            job.alone = True
+        return prepared.jobs
+
+    async def _settle(self, prepared: Prepared) -> list[Job] | None:
+        """Finds out whether a batch of unknown outcome was committed."""
+        deadline_s, pause_s = monotonic_s() + self._limits.unknown_outcome_s, 0.05
+        while monotonic_s() < deadline_s:
+            try:
+                async with self._pool.acquire() as connection, connection.transaction():
+                    await store.lock_ledger(connection, self.ledger.no)
+                    if not await store.committed(connection, self.ledger.no, prepared.batch, prepared.hash):
+                        return prepared.jobs
+            except Exception as error:
+                if not is_connection_error(error):
+                    raise
+                await asyncio.sleep(pause_s)
+                pause_s = min(1.0, pause_s * 2)
+            else:
+                self._answer(prepared)
+                return None
+        for job in prepared.jobs:
+            _fail(job, Transient("the database does not answer; send the request again with its key", 2))
+        return []
+
+    async def _round_under_lock(self) -> None:
+        """One batch under the row lock, so that nobody starves while several processes write one ledger."""
+        self._rounds_under_lock -= 1
+        jobs = self._take()
+        prepared: Prepared | None = None
+        failure: Exception | None = None
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await store.lock_ledger(connection, self.ledger.no)
+                self._state = None
+                state = await self._load(connection, jobs, None)
+                assert state is not None, "the ledger moved under its lock"
+                prepared = self._decide(state, jobs)
+                await self._write(connection, prepared)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            failure = error
+        if prepared is None:
+            self._put_back(jobs)
+            await asyncio.sleep(0.1)
+            return
+        again = await self._conclude(prepared, failure is None, failure)
+        if again is not None:
+            self._state = None
+            self._put_back(again)
+
+    def _answer(self, prepared: Prepared) -> None:
+        """Tells every waiter what is committed now, and lets go of what only this batch had to know."""
+        now_s = monotonic_s()
+        metrics.LEDGER_BATCH_ENTRIES.observe(len(prepared.jobs))
+        metrics.LEDGER_QUEUE_WAIT_MS.observe((now_s - prepared.jobs[0].queued_s) * 1000)
+        for job, outcome in zip(prepared.jobs, prepared.outcomes, strict=True):
+            if not job.answer.done():
+                job.answer.set_result(outcome)
+        state = self._state
+        if state is not None:
+            for job in prepared.jobs:
+                state.requests.pop((job.scope, job.key), None)
+            for entry_id in prepared.entry_ids:
+                state.entries.pop(entry_id, None)
+            for external_id in prepared.external_ids:
+                state.external_ids.pop(external_id, None)
+            state.to_reverse.clear()
+            self._trim(state)
+        if len(prepared.batch.log):
+            self._committed(self.ledger)
+
+    def _trim(self, state: LedgerState) -> None:
+        """Halves a cache that is too large, oldest first; what is missing is loaded again when asked for."""
+        if len(state.accounts) > self._limits.cached_accounts:
+            for code in list(state.accounts)[: len(state.accounts) // 2]:
+                del state.accounts[code]
+
+
+def _goes_alone(job: Job) -> bool:
+    """A reversal is decided on what the books hold, so it waits for everything before it."""
+    return job.alone or isinstance(job.request, ReversalRequest)
+
+
+def _accept(state: LedgerState, prepared: Prepared, decision: Accepted, stamp: Stamp) -> Outcome:
+    """Puts the records behind the head and into the batch, and lets later requests of the batch know of them."""
+    sealed = []
+    for record in decision.records:
+        if isinstance(record, EntryPosted):
+            versions = {account.no: account.version for account, _, _ in record.moved}
+            state.entries[record.id] = KnownEntry(record.id, state.sequence + 1, None)
+            prepared.entry_ids.append(record.id)
+            if record.external_id is not None:
+                state.external_ids[record.external_id] = record.id
+                prepared.external_ids.append(record.external_id)
+        else:
+            versions = {}
+        appended = append(state, record, stamp)
+        prepared.batch.add(record, appended, versions)
+        sealed.append(appended)
+    prepared.batch.add_outcome(stamp, state.sequence)
+    state.requests[stamp.scope, stamp.key] = KnownRequest(stamp.fingerprint, Posted(state.sequence))
+    return Outcome(state.sequence, tuple(sealed))
+
+
+def _replay(known: KnownRequest) -> Outcome:
+    if isinstance(known.outcome, Posted):
+        return Outcome(known.outcome.sequence, replayed=True)
+    return Outcome(rejection=known.outcome, replayed=True)
+
+
+def _fail(job: Job, error: Exception) -> None:
+    if not job.answer.done():
+        job.answer.set_exception(error)

@@ -1,0 +1,49 @@
+"""Short ways to ask for things in tests."""
+
+from typing import Any
+
+from libs.common.clock import new_id
+from libs.common.journal import AccountRequest, EntryRequest, LineRequest, Overdraft
+from services.ledger.commands import Answer, Asker, Books, Wish, ask, fingerprint_of
+from services.ledger.domain import Request
+
+ASKER = Asker("demo", "api", "alice", "api/alice")
+
+
+def account(code: str, type_: Any = "asset", currency: str | None = "USD", **more: Any) -> AccountRequest:
+    """A request for an account; `overdraft` may be a policy's name."""
+    if isinstance(more.get("overdraft"), str):
+        more["overdraft"] = Overdraft(policy=more["overdraft"])
+    return AccountRequest(code=code, name=code, type=type_, currency=currency, **more)
+
+
+def line(text: str) -> LineRequest:
+    """A line from "account debit 12.50", with "EUR" or "@party" behind where wanted."""
+    account_code, side, amount, *rest = text.split()
+    party = next((word[1:] for word in rest if word.startswith("@")), None)
+    currency = next((word for word in rest if not word.startswith("@")), None)
+    return LineRequest(account_code, "debit" if side == "debit" else "credit", amount, currency, party)
+
+
+def entry(*lines: str, **more: Any) -> EntryRequest:
+    """A request for an entry of these lines."""
+    return EntryRequest(lines=[line(text) for text in lines], **more)
+
+
+def wish(
+    request: Request, key: str | None = None, asker: Asker = ASKER, ledger: str = "main", lookup: bool = False
+) -> Wish:
+    """A wish under a key of its own unless one is given."""
+    return Wish(asker, ledger, request, key or str(new_id()), fingerprint_of(request), 200, lookup, None)
+
+
+async def tell(books: Books, request: Request, key: str | None = None, **more: Any) -> Answer:
+    """Asks and gives the answer."""
+    return await ask(books, wish(request, key, **more))
+
+
+async def open_accounts(books: Books, *requests: AccountRequest) -> None:
+    """Opens accounts that have to be opened."""
+    for request in requests:
+        answer = await tell(books, request)
+        assert answer.rejection is None, answer.rejection
