@@ -94,8 +94,7 @@ class Caller:
         elif self.organization is None:
             raise _organization_missing()
 
-    @property
-    def tenant(self) -> str:
+    def own_organization(self) -> str:
         """The organization's slug. Raises Problem 403 for a token that names none."""
         if self.organization is None:
             raise _organization_missing()

@@ -10,20 +10,20 @@ connection closes, since closing with unread bytes would reset it and the sender
 
 import asyncio
 import re
-import secrets
 import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
+from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Match, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.common import clock
+from libs.common import clock, metrics
 from libs.common.auth import Caller
 from libs.common.errors import Fault, Problem
 from libs.common.problems import CONTENT_TYPE, problem_document, problem_of
+from libs.common.telemetry import Span, get_logger, start_span
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 HEADER_BYTES_MAX: Final = 32 * 1024
@@ -35,9 +35,8 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _SCOPE_KEY: Final = "ledgerbus.exchange"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
-_TRACEPARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +104,11 @@ def exchange_in(scope: Scope) -> Exchange:
 class Edge:
     """The middleware. `router` is asked which methods a path takes when it answers 405."""
 
-    def __init__(self, app: ASGIApp, router: Router, settings: EdgeSettings) -> None:
+    def __init__(self, app: ASGIApp, router: Router, settings: EdgeSettings, service: str) -> None:
         self._app = app
+        self._service = service
+        self._requests: dict[tuple[str, str, int], Counter] = {}
+        self._durations: dict[tuple[str, str], Histogram] = {}
         self._router = router
         self._settings = settings
 
@@ -145,21 +147,23 @@ class Edge:
                 ]
             await send(message)
 
-        try:
-            wrong = read_headers(scope, exchange)
-            if wrong is not None:
-                raise wrong
-            seconds = self._settings.deadline_s
-            if exchange.deadline_ms is not None:
-                seconds = min(seconds, exchange.deadline_ms / 1000)
-            async with asyncio.timeout(seconds) as exchange.deadline:
-                await self._app(scope, receive_counted, send_named)
-        except ClientDisconnect:
-            exchange.status = 499
-        except Exception as error:  # noqa: BLE001 - the one place where every exception becomes an answer
-            await self._answer(scope, exchange, error, receive, send_named)
-        finally:
-            self._measure(scope, exchange)
+        wrong, traceparent = read_headers(scope, exchange)
+        with start_span("request", traceparent=traceparent) as span:
+            exchange.trace_id, exchange.traceparent = span.trace_id, span.traceparent
+            try:
+                if wrong is not None:
+                    raise wrong
+                seconds = self._settings.deadline_s
+                if exchange.deadline_ms is not None:
+                    seconds = min(seconds, exchange.deadline_ms / 1000)
+                async with asyncio.timeout(seconds) as exchange.deadline:
+                    await self._app(scope, receive_counted, send_named)
+            except ClientDisconnect:
+                exchange.status = 499
+            except Exception as error:  # noqa: BLE001 - the one place where every exception becomes an answer
+                await self._answer(scope, exchange, error, receive, send_named)
+            finally:
+                self._measure(scope, exchange, span)
 
     async def _receive_soon(self, receive: Receive) -> Message:
         try:
@@ -174,7 +178,7 @@ class Edge:
             problem = _too_slow() if exchange.receiving else _out_of_time()
         if problem is None:
             log.error(
-                "request failed",
+                "request-failed",
                 exc_info=error,
                 method=scope["method"],
                 route=route_template(scope),
@@ -185,7 +189,7 @@ class Edge:
                 500, "internal-error", "Something broke on our side; the request id finds it in the logs."
             )
         if exchange.answer_begun:
-            log.warning("answer cut off", code=problem.code, request_id=exchange.request_id, detail=problem.detail)
+            log.warning("answer-cut-off", code=problem.code, request_id=exchange.request_id, detail=problem.detail)
             raise error
         if problem.status == 405:
             problem.headers["Allow"] = ", ".join(self._allowed(scope))
@@ -198,23 +202,40 @@ class Edge:
 
         return [method for method in METHODS if takes(method)]
 
-    def _measure(self, scope: Scope, exchange: Exchange) -> None:
+    def _measure(self, scope: Scope, exchange: Exchange, span: Span) -> None:
+        method, route = scope["method"], route_template(scope)
+        elapsed_ms = (time.perf_counter() - exchange.started_s) * 1000
+        requests = self._requests.get((method, route, exchange.status))
+        if requests is None:
+            requests = metrics.HTTP_REQUESTS.labels(self._service, method, route, str(exchange.status))
+            self._requests[method, route, exchange.status] = requests
+        requests.inc()
+        duration = self._durations.get((method, route))
+        if duration is None:
+            duration = metrics.HTTP_REQUEST_DURATION_MS.labels(self._service, method, route)
+            self._durations[method, route] = duration
+        duration.observe(elapsed_ms)
+        if span.sampled:
+            span.name = f"{method} {route}"
+            span.set("http.response.status_code", exchange.status)
+            span.set("request_id", exchange.request_id)
         if self._settings.access_log:
             log.info(
                 "request",
-                method=scope["method"],
-                route=route_template(scope),
+                method=method,
+                route=route,
                 status=exchange.status,
-                ms=round((time.perf_counter() - exchange.started_s) * 1000, 2),
+                ms=round(elapsed_ms, 2),
                 request_id=exchange.request_id,
                 trace_id=exchange.trace_id,
                 organization=exchange.caller and exchange.caller.organization,
             )
 
 
-def read_headers(scope: Scope, exchange: Exchange) -> Problem | None:
-    """Take from the headers what concerns every request. Gives the problem with them, if there is one."""
+def read_headers(scope: Scope, exchange: Exchange) -> tuple[Problem | None, str | None]:
+    """Take from the headers what concerns every request. Gives the problem with them, if any, and the traceparent."""
     size = 0
+    traceparent: str | None = None
     wrong: Problem | None = None
     for name, value in scope["headers"]:
         size += len(name) + len(value) + 4
@@ -224,7 +245,7 @@ def read_headers(scope: Scope, exchange: Exchange) -> Problem | None:
             if _REQUEST_ID.fullmatch(value):
                 exchange.request_id = value.decode()
         elif name == b"traceparent":
-            join_trace(exchange, value)
+            traceparent = value.decode("latin-1")
         elif name == b"x-request-deadline-ms":
             if value.isdigit() and len(value) <= 9:
                 exchange.deadline_ms = int(value)
@@ -232,26 +253,13 @@ def read_headers(scope: Scope, exchange: Exchange) -> Problem | None:
                 wrong = Problem(400, "header-invalid", "X-Request-Deadline-Ms must be a whole number of milliseconds.")
     if not exchange.request_id:
         exchange.request_id = clock.new_id().hex
-    if not exchange.trace_id:
-        exchange.trace_id = secrets.token_hex(16)
-        exchange.traceparent = f"00-{exchange.trace_id}-{secrets.token_hex(8)}-00"
     if size > HEADER_BYTES_MAX:
         detail = f"The headers are {size} bytes long; at most {HEADER_BYTES_MAX} are read."
-        return Problem(431, "headers-too-large", detail, headers={"Connection": "close"})
-    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-        return Problem(422, "malformed", "The address has a NUL character.", errors=[Fault("", "has a NUL character")])
-    return wrong
-
-
-def join_trace(exchange: Exchange, value: bytes) -> None:
-    """Go on with the sender's trace (W3C Trace Context, level 1); a value that breaks its rules is as good as none."""
-    match = _TRACEPARENT.fullmatch(value)
-    if match is None or match[1] == b"ff" or (match[5] and match[1] == b"00"):
-        return
-    if match[2] == b"0" * 32 or match[3] == b"0" * 16:
-        return
-    exchange.trace_id = match[2].decode()
-    exchange.traceparent = f"00-{exchange.trace_id}-{match[3].decode()}-{match[4].decode()}"
+        wrong = Problem(431, "headers-too-large", detail, headers={"Connection": "close"})
+    elif "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        faults = [Fault("", "has a NUL character")]
+        wrong = Problem(422, "malformed", "The address has a NUL character.", errors=faults)
+    return wrong, traceparent
 
 
 def route_template(scope: Scope) -> str:

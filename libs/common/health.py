@@ -5,10 +5,11 @@ from typing import Any, Protocol
 
 import orjson
 from fastapi import FastAPI
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from libs.common import metrics
 
 
 class Ready(Protocol):
@@ -34,11 +35,11 @@ def add_health(app: FastAPI, service: str, version: str, readiness: Ready) -> No
     async def tell_version(_: Request) -> Response:
         return _json({"service": service, "version": version, "api": "v1"})
 
-    async def metrics(_: Request) -> Response:
-        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+    async def show_metrics(_: Request) -> Response:
+        return Response(metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     for path, respond in (
-        ("/health/live", live), ("/health/ready", ready), ("/version", tell_version), ("/metrics", metrics),
+        ("/health/live", live), ("/health/ready", ready), ("/version", tell_version), ("/metrics", show_metrics),
     ):  # fmt: skip
         app.router.routes.append(Route(path, respond, methods=["GET"], include_in_schema=False))
 

@@ -53,12 +53,13 @@ _Model = TypeVar("_Model")
 class App(FastAPI):
     """A FastAPI application with `Edge` as its only middleware, and hand-written OpenAPI entries for hot routes."""
 
+    service: str
     edge: EdgeSettings
     verifier: Verifier
     operations: list[Operation]
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Edge(AsyncExitStackMiddleware(self.router), self.router, self.edge)
+        return Edge(AsyncExitStackMiddleware(self.router), self.router, self.edge, self.service)
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
@@ -95,6 +96,7 @@ def create_app(
         },
     )
     app.router.route_class = StrictRoute
+    app.service = service
     app.edge = edge or EdgeSettings()
     app.verifier = verifier
     app.operations = []

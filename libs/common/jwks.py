@@ -14,12 +14,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import aiohttp
 import jwt
 import orjson
-import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from libs.common.errors import Misconfigured, Transient
+from libs.common.telemetry import get_logger
 
 REFRESH_S: Final = 300.0
 THROTTLE_S: Final = 10.0
@@ -29,7 +29,7 @@ RSA_BITS_MIN: Final = 2048
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class VerifyingKey(NamedTuple):
@@ -104,7 +104,7 @@ class Jwks:
         try:
             keys = parse_jwks(orjson.loads(await self._load()))
         except (OSError, aiohttp.ClientError, TimeoutError, Misconfigured, orjson.JSONDecodeError) as error:
-            log.warning("jwks not read", source=str(self._source), error=repr(error), keys_kept=len(self._keys))
+            log.warning("jwks-not-read", source=str(self._source), error=repr(error), keys_kept=len(self._keys))
             return
         if any(not same_key(keys.get(key_id), key) for key_id, key in self._keys.items()):
             self.generation += 1

@@ -7,7 +7,7 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from libs.common.auth import Verifier
@@ -28,12 +28,12 @@ _DOCS_POLICY: Final = (
 )
 
 
-class PassThrough(BaseRoute):
+class PassThrough(Route):
     """All passages of a table as one route, found in one look-up instead of one regular expression each."""
 
     def __init__(self, table: RouteTable, proxy: Proxy) -> None:
+        super().__init__("/api/{path:path}", _Forward(proxy))
         self._table = table
-        self._proxy = proxy
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http" or not scope["path"].startswith("/api/"):
@@ -46,7 +46,12 @@ class PassThrough(BaseRoute):
             return Match.PARTIAL, {}
         return Match.FULL, {"route": passage}
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+
+class _Forward:
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         passage = scope["route"]
         if not isinstance(passage, Passage):
             raise HTTPException(405)

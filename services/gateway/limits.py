@@ -8,6 +8,7 @@ itself, so the limit of the platform is this one times the number of processes.
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from libs.common.errors import Problem
@@ -41,7 +42,7 @@ class Limits:
         self._buckets_max = buckets_max
         self._buckets: OrderedDict[tuple[str | None, str, RateClass], list[float]] = OrderedDict()
         self._policies = {
-            rate_class: f'"{rate_class}";q={rate.burst};w={max(1, round(rate.burst / rate.per_s))}'.encode()
+            rate_class: f'"{rate_class}";q={rate.burst};w={max(1, ceil(rate.burst / rate.per_s))}'.encode()
             for rate_class, rate in rates.items()
         }
 
@@ -58,15 +59,15 @@ class Limits:
         if bucket is None:
             if len(self._buckets) >= self._buckets_max:
                 self._buckets.popitem(last=False)
-            bucket = self._buckets[key] = [float(rate.burst), now_s]
+            bucket = self._buckets[key] = [rate.burst, now_s]
         else:
             self._buckets.move_to_end(key)
-            bucket[0] = min(float(rate.burst), bucket[0] + (now_s - bucket[1]) * rate.per_s)
+            bucket[0] = min(rate.burst, bucket[0] + (now_s - bucket[1]) * rate.per_s)
             bucket[1] = now_s
-        if bucket[0] < 1.0:
-            wait_s = max(1, round((1.0 - bucket[0]) / rate.per_s + 0.5))
+        if bucket[0] < 1:
+            wait_s = max(1, ceil((1 - bucket[0]) / rate.per_s))
             raise _too_many(rate_class, wait_s, self._policies[rate_class].decode())
-        bucket[0] -= 1.0
+        bucket[0] -= 1
         return [
             (b"ratelimit-policy", self._policies[rate_class]),
             (b"ratelimit", b'"%b";r=%d;t=1' % (rate_class.encode(), int(bucket[0]))),

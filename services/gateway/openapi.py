@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import aiohttp
 import orjson
-import structlog
 
 from libs.common import clock
 from libs.common.openapi import PROBLEM_SCHEMA
+from libs.common.telemetry import get_logger
 from services.gateway.examples import EXAMPLES
 from services.gateway.routes import Passage
 from services.gateway.upstreams import Upstream
@@ -22,7 +22,7 @@ from services.gateway.upstreams import Upstream
 FRESH_S: Final = 30.0
 FETCH_TIMEOUT_S: Final = 3.0
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 DESCRIPTION: Final = """The accounting back end of a payments platform.
 
@@ -62,7 +62,7 @@ class OpenApi:
                         self._parts[upstream.name] = orjson.loads(await answer.read())
                         return
             except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
-                log.warning("openapi part not read", upstream=upstream.name, url=instance.url, error=repr(error))
+                log.warning("openapi-part-not-read", upstream=upstream.name, url=instance.url, error=repr(error))
 
 
 def merge(

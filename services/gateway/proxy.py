@@ -115,12 +115,15 @@ class Proxy:
     async def _ask(self, wish: Wish, body: bytes, until_s: float) -> Answer:
         """The answer. Tries again where that is safe."""
         resent = False
+        gauges = wish.upstream.gauges
         for attempt in range(1, ATTEMPTS_MAX + 1):
-            instance = wish.upstream.choose(wish.shard, clock.monotonic_s())
+            asked_at_s = clock.monotonic_s()
+            instance = wish.upstream.choose(wish.shard, asked_at_s)
             try:
                 async with asyncio.timeout_at(until_s):
                     answer = await self._ask_once(wish, body, until_s, instance, resent=resent)
             except aiohttp.ClientError as error:
+                gauges.unreachable.inc()
                 instance.circuit.failed(clock.monotonic_s())
                 unsent = isinstance(error, aiohttp.ClientConnectorError)
                 safe = unsent or wish.repeatable
@@ -128,9 +131,12 @@ class Proxy:
                     raise unreachable(wish.upstream, retryable=safe) from error
                 resent = resent or not unsent
             except TimeoutError as error:
+                gauges.timed_out.inc()
                 instance.circuit.failed(clock.monotonic_s())
                 raise timed_out(wish.upstream, retryable=wish.repeatable) from error
             else:
+                gauges.answered.inc()
+                gauges.duration_ms.observe((clock.monotonic_s() - asked_at_s) * 1000)
                 instance.circuit.succeeded()
                 return answer
             await asyncio.sleep(PAUSE_S * attempt)
@@ -164,6 +170,7 @@ class Proxy:
                 url = instance.url + wish.target
                 response = await ask_stream(self.session, wish.passage.method, url, wish.incoming.headers, intake)
                 instance.circuit.succeeded()
+                wish.upstream.gauges.answered.inc()
                 await send(_start(response, extra))
                 await copy_while_there(response, send, limit, intake)
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -172,7 +179,10 @@ class Proxy:
             if response is not None:
                 raise
             instance.circuit.failed(clock.monotonic_s())
-            refuse = timed_out if isinstance(error, TimeoutError) else unreachable
+            late = isinstance(error, TimeoutError)
+            gauges = wish.upstream.gauges
+            (gauges.timed_out if late else gauges.unreachable).inc()
+            refuse = timed_out if late else unreachable
             raise refuse(wish.upstream, retryable=wish.passage.method == "GET") from error
         finally:
             if response is not None:

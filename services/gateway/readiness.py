@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from libs.common.runtime import Readiness
 from services.gateway.upstreams import Instance, Upstream
 
 PERIOD_S: Final = 1.0
@@ -13,14 +14,20 @@ TIMEOUT_S: Final = 1.0
 
 
 class UpstreamReadiness:
-    """The gateway is ready when every upstream has an instance that says it is ready."""
+    """The gateway is ready when every upstream has an instance that says it is ready.
+
+    `process` is the runtime's word: it ends the readiness when the process begins to stop.
+    """
 
     def __init__(self, upstreams: Iterable[Upstream]) -> None:
         self._upstreams = tuple(upstreams)
+        self.process = Readiness()
 
     @property
     def ready(self) -> bool:
-        return all(any(instance.ready for instance in upstream.instances) for upstream in self._upstreams)
+        return self.process.ready and all(
+            any(instance.ready for instance in upstream.instances) for upstream in self._upstreams
+        )
 
     def report(self) -> Mapping[str, Any]:
         """Upstream -> whether it is ready and what each of its instances said."""
@@ -32,13 +39,14 @@ class UpstreamReadiness:
             for upstream in self._upstreams
         }
 
-    async def watch(self) -> None:
-        """Ask all instances for ever, once a period."""
+    async def watch(self, stopping: asyncio.Event) -> None:
+        """Ask all instances once a period until the process stops."""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        waiting = asyncio.create_task(stopping.wait())
         async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
-            while True:
+            while not stopping.is_set():
                 await self.look(session)
-                await asyncio.sleep(PERIOD_S)
+                await asyncio.wait([waiting], timeout=PERIOD_S)
 
     async def look(self, session: aiohttp.ClientSession) -> None:
         """Ask all instances once, side by side."""

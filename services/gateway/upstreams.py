@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
+from libs.common import metrics
 from libs.common.errors import Problem
 
 FAILURES_MAX: Final = 6
@@ -60,12 +61,28 @@ class Instance:
     said: str = "not asked yet"
 
 
+class Gauges:
+    """One upstream's metrics, looked up once."""
+
+    __slots__ = ("answered", "duration_ms", "inflight", "overloaded", "timed_out", "unreachable")
+
+    def __init__(self, upstream: str) -> None:
+        requests = metrics.GATEWAY_UPSTREAM_REQUESTS
+        self.answered = requests.labels(upstream, "answered")
+        self.unreachable = requests.labels(upstream, "unreachable")
+        self.timed_out = requests.labels(upstream, "timed-out")
+        self.overloaded = requests.labels(upstream, "overloaded")
+        self.duration_ms = metrics.GATEWAY_UPSTREAM_DURATION_MS.labels(upstream)
+        self.inflight = metrics.GATEWAY_INFLIGHT.labels(upstream)
+
+
 class Upstream:
     """A service behind the gateway."""
 
     def __init__(self, name: str, urls: Sequence[str], *, requests_max: int = 512, streams_max: int = 32) -> None:
         assert urls, f"upstream {name} needs an address"
         self.name = name
+        self.gauges = Gauges(name)
         self.instances = tuple(Instance(url.rstrip("/")) for url in urls)
         self._places = {False: requests_max, True: streams_max}
 
@@ -73,6 +90,7 @@ class Upstream:
     def place(self, *, stream: bool) -> Iterator[None]:
         """Hold a place. Raises Problem 503 `upstream-overloaded` where all are taken; streams count apart."""
         if self._places[stream] <= 0:
+            self.gauges.overloaded.inc()
             kind = "streams" if stream else "requests"
             raise Problem(
                 503,
@@ -83,10 +101,12 @@ class Upstream:
                 headers={"Retry-After": "1"},
             )
         self._places[stream] -= 1
+        self.gauges.inflight.inc()
         try:
             yield
         finally:
             self._places[stream] += 1
+            self.gauges.inflight.dec()
 
     def ranked(self, key: str) -> Sequence[Instance]:
         """The instances in the order in which a request about `key` should try them."""
