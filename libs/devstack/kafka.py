@@ -9,6 +9,7 @@ be a little over 1 MiB (`MESSAGE_BYTES_MAX`).
 """
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
@@ -17,12 +18,14 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 from libs.devstack import jars, part, ports
-from libs.devstack.errors import StackError, StartError
+from libs.devstack.errors import FolderInUseError, StackError, StartError
 
 MESSAGE_BYTES_MAX = 1_200_000
 _JAVA_MAJOR_MIN = 17
+_PORT_TRIES = 4
 _READY_TIME_LIMIT_S = 90.0
 _STOP_TIME_LIMIT_S = 30.0
 _LEFTOVER_TIME_LIMIT_S = 15.0
@@ -102,24 +105,51 @@ class Kafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         log4j = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
         command: list[str | Path] = [java, *_FLAGS, "-cp", classpath, log4j]
-        deadline = time.monotonic() + self._leftover_time_limit_s
-        while True:
-            self._ports = _two_ports(port, controller_port)
-            self._write_settings()
-            if not (self.folder / "log").exists():
-                await self._format(command)
-            properties = self.folder / "server.properties"
-            self._part = await part.start("kafka", [*command, "kafka.Kafka", properties], self.log, folder=self.folder)
-            if await self._became_ready():
-                return self.port
-            if not _worth_another_try(self._part.output()) or time.monotonic() > deadline:
-                raise _why_it_died(self._part)
-            await asyncio.sleep(0.3)
+        with (self.folder / "in-use.lock").open("a+", encoding="ascii") as lock:
+            await self._take(lock)
+            self._part = await self._start_on_free_ports(command, port, controller_port, lock.fileno())
+            lock.truncate(0)
+            lock.write(str(self._part.pid))
+        return self.port
 
     async def stop(self) -> None:
         """Controlled shutdown: log segments are flushed and closed, so the next start needs no recovery."""
         if self._part is not None:
             await self._part.stop(signal.SIGTERM, _STOP_TIME_LIMIT_S)
+
+    async def _take(self, lock: TextIO) -> None:
+        """Locks the folder. The broker inherits the lock, so it lasts exactly as long as the broker.
+
+        Kafka's own lock comes too late: a second broker writes into the metadata log of the first before it sees it.
+        """
+        deadline = time.monotonic() + self._leftover_time_limit_s
+        while True:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as held:
+                if time.monotonic() > deadline:
+                    lock.seek(0)
+                    raise FolderInUseError(
+                        f"{self.folder} is in use by Kafka with process id {lock.read() or 'unknown'}.",
+                        "stop what started it, or use another folder (LEDGERBUS_DATA)",
+                    ) from held
+            await asyncio.sleep(0.1)
+
+    async def _start_on_free_ports(
+        self, command: list[str | Path], port: int | None, controller_port: int | None, lock: int
+    ) -> part.Part:
+        for attempt in range(_PORT_TRIES):
+            self._ports = _two_ports(port, controller_port)
+            self._write_settings()
+            if not (self.folder / "log").exists():
+                await self._format(command)
+            run = [*command, "kafka.Kafka", self.folder / "server.properties"]
+            self._part = await part.start("kafka", run, self.log, folder=self.folder, holds=lock)
+            if await self._became_ready():
+                break
+            if "Address already in use" not in self._part.output() or attempt + 1 == _PORT_TRIES:
+                raise _why_it_died(self._part)
+        return self.server
 
     async def _format(self, command: list[str | Path]) -> None:
         fresh = self.folder / "log.new"
@@ -255,20 +285,10 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _worth_another_try(output: str) -> bool:
-    """A port taken in the meantime, or a predecessor that is still closing its files."""
-    return "Address already in use" in output or "Failed to acquire lock on file" in output
-
-
 def _why_it_died(dead: part.Part) -> StartError:
     output = dead.output()
     if "No space left on device" in output:
         return StartError(f"The disk is full:\n{dead.last_lines()}", "free some space and start again")
-    if "Failed to acquire lock on file" in output:
-        return StartError(
-            "Another Kafka is at work on the same folder.",
-            "stop what started it, or use another folder (LEDGERBUS_DATA)",
-        )
     return StartError(
         f"{dead.name} ended with code {dead.exit_code} while starting:\n{dead.last_lines()}", f"read its log {dead.log}"
     )

@@ -94,8 +94,11 @@ async def start(
     folder: Path | None = None,
     run_as: RunAs | None = None,
     death_signal: signal.Signals = signal.SIGTERM,
+    holds: int | None = None,
 ) -> Part:
     """Starts a program; the first word of the command is an absolute path.
+
+    `holds` is an open file it inherits, so that a lock on that file lasts as long as the program.
 
     Call it from the thread that lives as long as the program shall: Linux ties the program to the starting thread.
     """
@@ -124,5 +127,6 @@ async def start(
             env=None if environment is None else dict(environment),
             cwd=folder,
             start_new_session=True,
+            pass_fds=() if holds is None else (holds,),
         )
         return Part(name, log, log_offset, child)

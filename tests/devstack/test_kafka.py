@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from libs.devstack import topics
-from libs.devstack.errors import StackError, StartError
+from libs.devstack.errors import FolderInUseError, StackError, StartError
 from libs.devstack.kafka import Kafka, find_java
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import until
@@ -107,10 +107,12 @@ async def test_topics_are_never_made_by_accident(broker: Kafka) -> None:
     await admin.close()
 
 
-async def test_a_folder_at_work_is_refused_with_a_way_out(broker: Kafka) -> None:
-    other = Kafka(broker.folder, broker.log.with_name("other.log"), leftover_time_limit_s=0.1)
-    with pytest.raises(StartError, match=r"Another Kafka[\s\S]*LEDGERBUS_DATA"):
+async def test_a_folder_at_work_is_refused_and_left_alone(broker: Kafka) -> None:
+    offset = await _write(broker.bootstrap, b"before the intruder")
+    other = Kafka(broker.folder, broker.log, leftover_time_limit_s=0.1)
+    with pytest.raises(FolderInUseError, match=rf"process id {broker.server.pid}[\s\S]*LEDGERBUS_DATA"):
         await other.start()
+    assert await _write(broker.bootstrap, b"after the intruder") == offset + 1
 
 
 async def test_settings_are_brought_up_to_date_and_partitions_never_changed(broker: Kafka) -> None:
