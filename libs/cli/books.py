@@ -22,6 +22,7 @@ Advance = Callable[[int], None]
 """Told how many results have come in so far."""
 
 _SHOWN_MAX = 10
+_TAKEN = frozenset({"organization-taken", "ledger-code-taken", "account-code-taken"})
 
 
 @dataclass(slots=True)
@@ -65,13 +66,11 @@ async def ensure_ledger(client: Client, wanted: LedgerRequest) -> bool:
     return False
 
 
-async def ensure_currencies(client: Client, wanted: Iterable[CurrencyRequest]) -> int:
-    """Makes the organization's own currencies known; returns how many were new."""
-    new = 0
+async def ensure_currencies(client: Client, wanted: Iterable[CurrencyRequest]) -> None:
+    """Makes the organization's own currencies known. Raises Refused where one is known with other decimals."""
     for currency in wanted:
         key = f"currency-{currency.code}-{currency.decimals}"
-        new += await _made(client, "/currencies", orjson.loads(orjson.dumps(currency)), key)
-    return new
+        await client.post("/currencies", orjson.loads(orjson.dumps(currency)), key=key)
 
 
 async def open_accounts(client: Client, ledger: str, wanted: Iterable[AccountRequest]) -> int:
@@ -92,7 +91,7 @@ async def _made(client: Client, path: str, body: Any, key: str) -> bool:
     try:
         return not (await client.post(path, body, key=key)).replayed
     except Refused as refusal:
-        if refusal.status == 409 or refusal.problem_code == "account-code-taken":
+        if refusal.problem_code in _TAKEN:
             return False
         raise
 
