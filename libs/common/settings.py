@@ -90,7 +90,7 @@ class ServiceSettings(BaseModel):
     trace_sample_ratio: Ratio = Field(
         1.0,
         alias="LEDGERBUS_TRACE_SAMPLE_RATIO",
-        description="share of the traces beginning here that are recorded; lower it where there are thousands per second",
+        description="share of the traces beginning here that are recorded; lower it above thousands per second",
     )
 
 
@@ -127,8 +127,8 @@ def table(classes: Sequence[type[ServiceSettings]]) -> str:
     shared = set(ServiceSettings.model_fields)
     parts = [
         "# Settings\n\n"
-        "Rendered from the settings classes; a test compares. All are environment variables. For each, `NAME_FILE` may\n"
-        "name a file that holds the value (secrets). An unknown `LEDGERBUS_` name stops the start.\n\n"
+        "Rendered from the settings classes; a test compares. All are environment variables. For each, `NAME_FILE`\n"
+        "may name a file that holds the value (secrets). An unknown `LEDGERBUS_` name stops the start.\n\n"
         "## Every service\n\n" + _rows(ServiceSettings, shared)
     ]
     for settings in classes:
