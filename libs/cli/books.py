@@ -166,9 +166,9 @@ async def verify(client: Client, ledger: str) -> dict[str, Any]:
 
 async def organizations(operator: Client) -> list[str]:
     """Slugs of all organizations."""
-    return [item["slug"] for item in (await operator.get("/organizations"))["items"]]
+    return [item["slug"] for item in await operator.items("/organizations")]
 
 
 async def ledgers(client: Client) -> list[str]:
     """Codes of the organization's ledgers."""
-    return [item["code"] for item in (await client.get("/ledgers"))["items"]]
+    return [item["code"] for item in await client.items("/ledgers")]

@@ -6,7 +6,7 @@ Retry-After or a growing pause, until `patience_s` is over. Everything else is t
 the problem's code, sentence and places.
 
 A bulk request streams both ways at once. When it breaks, the whole stream is sent again under the same key; the ledger
-answers what it has seen from memory, and only results not yet given are given.
+answers what it has seen from memory, and only results not yet given are given. So it does for a line that failed.
 """
 
 import asyncio
@@ -74,6 +74,17 @@ class Client:
         """The JSON body of GET `path` (under /api/v1). Raises Refused and NotRunning."""
         return (await self._request("GET", path, parameters, None, {})).body
 
+    async def items(self, path: str) -> list[Any]:
+        """Every item of a list, page by page."""
+        found: list[Any] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = await self.get(path, **cursor)
+            found += page["items"]
+            if page["next_cursor"] is None:
+                return found
+            cursor = {"cursor": page["next_cursor"]}
+
     async def post(self, path: str, body: Any, *, key: str | None = None, traceparent: str | None = None) -> Answer:
         """POST of a JSON body; `key` is the Idempotency-Key. Raises Refused and NotRunning."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key or str(clock.new_id())}
@@ -108,8 +119,10 @@ class Client:
             if response.status != 200:
                 _raise_for(response, await response.read())
             async for line in response.content:
-                if line.strip():
-                    yield orjson.loads(line)
+                result = orjson.loads(line)
+                if result["status"] == "failed":
+                    _raise_for_line(result)
+                yield result
 
     async def _request(
         self, method: str, path: str, parameters: Mapping[str, str], body: bytes | None, headers: Mapping[str, str]
@@ -168,6 +181,13 @@ def _raise_for(response: aiohttp.ClientResponse, content: bytes) -> None:
         after = response.headers.get("Retry-After", "")
         raise _Again(problem.get("detail", f"status {response.status}"), float(after) if after.isdigit() else None)
     raise Refused(response.status, problem)
+
+
+def _raise_for_line(result: Mapping[str, Any]) -> None:
+    """A line that was neither posted nor rejected: undecided now, or the stream's end."""
+    if result["code"] == "unavailable":
+        raise _Again(result["detail"], None)
+    raise Ended(f"Line {result['index'] + 1}: {result['code']}: {result['detail']}")
 
 
 def _decoded(response: aiohttp.ClientResponse, content: bytes) -> Any:

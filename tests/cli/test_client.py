@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from libs.cli.client import Client, Refused, connect
-from libs.cli.exits import Exit, NotRunning
+from libs.cli.exits import Ended, Exit, NotRunning
 
 Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -141,6 +141,32 @@ async def test_a_broken_bulk_is_sent_again_whole_and_gives_each_result_once() ->
     assert given == rows
     assert [headers["Idempotency-Key"] for headers in seen.headers] == ["file-1", "file-1"]
     assert [headers.get("Idempotency-Retry") for headers in seen.headers] == [None, "true"]
+
+
+async def test_a_list_is_read_to_its_last_page() -> None:
+    asked: list[str] = []
+
+    def page(items: list[int], following: str | None) -> Route:
+        async def route(request: web.Request) -> web.StreamResponse:
+            asked.append(request.query_string)
+            return await answer(200, {"items": items, "next_cursor": following})(request)
+
+        return route
+
+    async with serving(page([1, 2], "c+2"), page([3], None)) as (client, _):
+        assert await client.items("/ledgers") == [1, 2, 3]
+    assert asked == ["", "cursor=c%2B2"]
+
+
+async def test_a_line_that_failed_is_sent_again_or_told() -> None:
+    posted: dict[str, object] = {"index": 0, "status": "posted"}
+    failed: dict[str, object] = {"index": 1, "status": "failed", "code": "unavailable", "detail": "Busy."}
+    async with serving(results(posted, failed), results(posted, {**posted, "index": 1})) as (client, _):
+        given = [row["index"] async for row in client.bulk("/bulk", lambda: [b"{}\n"] * 2, key="file-1")]
+    assert given == [0, 1]
+    async with serving(results(posted, {**failed, "code": "line-too-long"})) as (client, _):
+        with pytest.raises(Ended, match="Line 2: line-too-long: Busy"):
+            [row async for row in client.bulk("/bulk", lambda: [b"{}\n"] * 2, key="file-1")]
 
 
 async def test_bulk_streams_more_than_any_buffer_holds() -> None:
