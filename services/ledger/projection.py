@@ -7,14 +7,13 @@ concatenated, moved rows keep their last state (and the version they were decide
 
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from libs.common.errors import Rejection
 from services.ledger.domain import Stamp
 from services.ledger.records import AccountOpened, EntryPosted, Record, Sealed
-from services.ledger.state import Account
 
 NEW = -1
 """The version a balance row is expected to have that does not exist yet."""
@@ -40,9 +39,19 @@ class Columns:
             column.append(value)
 
 
+class Moved(NamedTuple):
+    """An account's sums as the batch leaves them: values, for the account itself moves on with the next batch."""
+
+    code: str
+    currency: str | None
+    debits: int
+    credits: int
+    version: int
+
+
 @dataclass(slots=True)
 class Batch:
-    """Everything one statement writes. `expected` and `previous_hash` are the head it was decided on."""
+    """Everything one statement writes. `expected` is the sequence it was decided on."""
 
     expected: int
     log: Columns = field(default_factory=lambda: Columns.of(3))
@@ -52,7 +61,7 @@ class Batch:
     accounts: list[dict[str, Any]] = field(default_factory=list)
     changes: Columns = field(default_factory=lambda: Columns.of(2))
     decided_on: dict[int, int] = field(default_factory=dict)
-    touched: dict[int, Account] = field(default_factory=dict)
+    touched: dict[int, Moved] = field(default_factory=dict)
     daily: dict[tuple[int, date], list[int]] = field(default_factory=dict)
     parties: dict[tuple[int, str], list[int]] = field(default_factory=dict)
 
@@ -119,8 +128,8 @@ class Batch:
             if leg.party is not None:
                 party = self.parties.setdefault((account.no, leg.party), [0, 0])
                 party[0 if debit else 1] += amount
-        for account, _, _ in record.moved:
-            self.touched[account.no] = account
+        for account, debit_total, credit_total in record.moved:
+            self.touched[account.no] = Moved(account.code, account.currency, debit_total, credit_total, sequence)
 
     def _add_account(self, record: AccountOpened, sealed: Sealed) -> None:
         account = record.account
@@ -135,11 +144,11 @@ class Batch:
         )
         self.changes.add(account.no, sealed.sequence)
         self.decided_on[account.no] = NEW
-        self.touched[account.no] = account
+        self.touched[account.no] = Moved(account.code, account.currency, 0, 0, sealed.sequence)
 
     def arguments(self) -> tuple[Any, ...]:
         """The statement's arguments after the ledger's head, in the order of `store.WRITE_BATCH`."""
-        accounts = self.touched.values()
+        moved = self.touched.values()
         return (
             *self.log.columns,
             *self.requests.columns,
@@ -147,12 +156,12 @@ class Batch:
             *self.lines.columns,
             orjson.dumps(self.accounts).decode(),
             *self.changes.columns,
-            [account.no for account in accounts],
-            [str(account.debits) for account in accounts],
-            [str(account.credits) for account in accounts],
-            [account.version for account in accounts],
-            [self.decided_on[account.no] for account in accounts],
-            [account.currency for account in accounts],
+            list(self.touched),
+            [str(row.debits) for row in moved],
+            [str(row.credits) for row in moved],
+            [row.version for row in moved],
+            [self.decided_on[no] for no in self.touched],
+            [row.currency for row in moved],
             [no for no, _ in self.daily],
             [on for _, on in self.daily],
             [str(debits) for debits, _ in self.daily.values()],
