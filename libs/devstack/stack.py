@@ -21,6 +21,7 @@ from libs.devstack.supervisor import Supervisor
 
 _DETACHED_TIME_LIMIT_S = 600.0
 _STOP_TIME_LIMIT_S = 150.0
+_TOLD_LINES = 20
 
 Ready = Callable[[Mapping[str, Any]], Any]
 
@@ -93,7 +94,9 @@ def start_detached(data_dir: Path, *, quiet: bool = False) -> dict[str, Any]:
         is_over = child.poll() is not None
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         if is_over:
-            raise StartError("The stack did not start:\n" + "\n".join(lines[told:]), f"its whole output is in {log}")
+            raise StartError(
+                "The stack did not start:\n" + "\n".join(lines[-_TOLD_LINES:]), f"its whole output is in {log}"
+            )
         for line in lines[told:]:
             say(line)
         told = len(lines)
