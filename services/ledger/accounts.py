@@ -2,18 +2,30 @@
 
 from uuid import UUID, uuid5
 
+import orjson
+
 from libs.common.errors import Fault, Rejection
-from libs.common.journal import NORMAL_SIDE, AccountRequest, Overdraft, position_codes
+from libs.common.journal import METADATA_BYTES_MAX, NORMAL_SIDE, AccountRequest, Overdraft, position_codes
 from libs.common.money import to_minor
 from services.ledger.records import AccountOpened
 from services.ledger.rejections import reject
 from services.ledger.state import Account, LedgerState
 
+PAIR_PREFIXES = ("FX-POSITION-", "FX-EQUIVALENT-")
+
+
+def pair_currency(code: str) -> str | None:
+    """The currency whose position pair has an account of this code; None for any other code."""
+    for prefix in PAIR_PREFIXES:
+        if code.startswith(prefix):
+            return code.removeprefix(prefix)
+    return None
+
 
 def shape_faults(request: AccountRequest) -> list[Fault]:
     """What is wrong with the request's own shape, whatever the ledger holds; answered as malformed."""
     faults = []
-    if request.code.startswith(("FX-POSITION-", "FX-EQUIVALENT-")):
+    if request.code.startswith(PAIR_PREFIXES):
         faults.append(Fault("/code", "is a position account's: the ledger opens those itself on first need"))
     if request.summary and request.currency is not None:
         faults.append(Fault("/currency", "a summary account has no currency: its children have theirs"))
@@ -32,31 +44,18 @@ def shape_faults(request: AccountRequest) -> list[Fault]:
 
 def open_account(state: LedgerState, request: AccountRequest, new_id: UUID) -> AccountOpened | Rejection:
     """An account under a code that is free, in a currency that is known, below a parent of its type."""
-    taken = state.accounts.get(request.code)
-    if taken is not None:
-        return reject(
-            "account-code-taken", errors=[Fault("/code", "is taken")], account=request.code, account_id=str(taken.id)
-        )
-    exponent = 0
-    if request.currency is not None:
-        currency = state.currency(request.currency)
-        if currency is None:
-            return reject("unknown-currency", errors=[Fault("/currency", "is not known")], currency=request.currency)
-        exponent = currency.exponent
-    parent = None
-    if request.parent is not None:
-        parent = state.accounts.get(request.parent)
-        if parent is None:
-            return reject("unknown-parent", errors=[Fault("/parent", "is not known")], parent=request.parent)
-        if parent.type != request.type:
-            return reject(
-                "parent-type-differs",
-                errors=[Fault("/type", f"is {request.type}, the parent is {parent.type}")],
-                parent=request.parent,
-            )
+    if len(orjson.dumps(request.metadata)) > METADATA_BYTES_MAX:
+        return reject("metadata-too-large", errors=[Fault("/metadata", "is too large")])
+    currency = state.currency(request.currency) if request.currency is not None else None
+    exponent = currency.exponent if currency is not None else 0
     limit = _limit(request.overdraft, exponent)
-    if isinstance(limit, str):
+    currency_unknown = request.currency is not None and currency is None
+    if isinstance(limit, str) and (limit == "amount-not-positive" or not currency_unknown):
         return reject(limit, errors=[Fault("/overdraft/limit", limit)], amount=request.overdraft.limit)
+    refused = _place(state, request)
+    if refused is not None:
+        return refused
+    assert not isinstance(limit, str), "an unknown currency is refused with its place"
     account = Account(
         no=state.next_account_no,
         id=new_id,
@@ -74,7 +73,7 @@ def open_account(state: LedgerState, request: AccountRequest, new_id: UUID) -> A
         account=account,
         name=request.name,
         heading=request.heading,
-        parent=parent,
+        parent=state.accounts[request.parent] if request.parent is not None else None,
         reconcilable=request.reconcilable,
         cash=request.cash,
         cash_flow_class=request.cash_flow_class,
@@ -83,6 +82,29 @@ def open_account(state: LedgerState, request: AccountRequest, new_id: UUID) -> A
         external_id=request.external_id,
         metadata=request.metadata,
     )
+
+
+def _place(state: LedgerState, request: AccountRequest) -> Rejection | None:
+    """Whether the code is free, the currency known, and the parent there and of one type with it."""
+    taken = state.accounts.get(request.code)
+    if taken is not None:
+        return reject(
+            "account-code-taken", errors=[Fault("/code", "is taken")], account=request.code, account_id=str(taken.id)
+        )
+    if request.currency is not None and state.currency(request.currency) is None:
+        return reject("unknown-currency", errors=[Fault("/currency", "is not known")], currency=request.currency)
+    if request.parent is None:
+        return None
+    parent = state.accounts.get(request.parent)
+    if parent is None:
+        return reject("unknown-parent", errors=[Fault("/parent", "is not known")], parent=request.parent)
+    if parent.type != request.type:
+        return reject(
+            "parent-type-differs",
+            errors=[Fault("/type", f"is {request.type}, the parent is {parent.type}")],
+            parent=request.parent,
+        )
+    return None
 
 
 def _limit(overdraft: Overdraft, exponent: int) -> int | str:

@@ -20,16 +20,20 @@ from services.ledger.state import Account, LedgerState
 def cross(
     state: LedgerState, rates: list[Rate], sums: dict[str, int], lines: int, account: Callable[[str], Account]
 ) -> list[Leg] | Rejection:
-    """The pair lines for residuals `sums` (debits less credits, minor units, by currency) of an entry of `lines` lines."""
+    """The pair lines for residuals `sums` (debits less credits, minor units, by currency) of so many `lines`."""
     functional = state.ledger.functional_currency
+    foreign = [code for code, residual in sums.items() if code != functional.code and residual]
+    stated = {code: _stated(rates, code, functional.code) for code in foreign}
+    for code, rate in stated.items():
+        if rate is None:
+            return _rate_missing(code, functional.code)
     worths: dict[str, int] = {}
-    for code, residual in sums.items():
-        if code == functional.code or residual == 0:
-            continue
-        worth = _worth(state, rates, code, residual)
-        if isinstance(worth, Rejection):
-            return worth
-        worths[code] = worth
+    for code, rate in stated.items():
+        assert rate is not None
+        if not rate.rate.strip("0."):
+            place = rates.index(rate)
+            return reject("rate-mismatch", "A rate is greater than zero.", [Fault(f"/rates/{place}/rate", "is zero")])
+        worths[code] = _worth(state, rate, code, sums[code])
     if not worths:
         return []
     left = sums.get(functional.code, 0) + sum(worths.values())
@@ -52,27 +56,29 @@ def cross(
     return legs
 
 
-def _worth(state: LedgerState, rates: list[Rate], code: str, residual: int) -> int | Rejection:
-    """The residual in minor units of the functional currency, rounded half-even, by a rate stated either way round."""
+def _stated(rates: list[Rate], code: str, functional: str) -> Rate | None:
+    """The rate between the two, stated either way round."""
+    return next((rate for rate in rates if {rate.base, rate.counter} == {code, functional}), None)
+
+
+def _rate_missing(code: str, functional: str) -> Rejection:
+    return reject(
+        "rate-missing",
+        f"There is none between {code} and {functional}.",
+        [Fault("/rates", f"names none between {code} and {functional}")],
+        base=code,
+        counter=functional,
+    )
+
+
+def _worth(state: LedgerState, rate: Rate, code: str, residual: int) -> int:
+    """The residual in minor units of the functional currency, rounded half-even."""
     functional = state.ledger.functional_currency
     foreign = state.currency(code)
     assert foreign is not None
-    for place, rate in enumerate(rates):
-        value = Decimal(rate.rate)
-        if {rate.base, rate.counter} != {code, functional.code}:
-            continue
-        if value == 0:
-            return reject("rate-mismatch", "A rate is greater than zero.", [Fault(f"/rates/{place}/rate", "is zero")])
-        if rate.base == code:
-            return convert(residual, foreign, functional, value, Rounding.HALF_EVEN)
-        return _inverse(residual, foreign, functional, value)
-    return reject(
-        "rate-missing",
-        f"There is none between {code} and {functional.code}.",
-        [Fault("/rates", f"names none between {code} and {functional.code}")],
-        base=code,
-        counter=functional.code,
-    )
+    if rate.base == code:
+        return convert(residual, foreign, functional, Decimal(rate.rate), Rounding.HALF_EVEN)
+    return _inverse(residual, foreign, functional, Decimal(rate.rate))
 
 
 def _inverse(residual: int, foreign: Currency, functional: Currency, rate: Decimal) -> int:

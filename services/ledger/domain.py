@@ -31,7 +31,7 @@ from libs.common.journal import (
     TransferRequest,
 )
 from libs.common.money import BALANCE_MAX, to_minor, to_text
-from services.ledger.accounts import open_account, position_pair
+from services.ledger.accounts import open_account, pair_currency, position_pair
 from services.ledger.crossing import cross
 from services.ledger.records import AccountOpened, EntryPosted, Leg, Record
 from services.ledger.rejections import PRECEDENCE, reject
@@ -41,8 +41,10 @@ Request = EntryRequest | TransferRequest | ReversalRequest | AccountRequest
 
 EFFECTIVE_MIN = date(1900, 1, 1)
 EFFECTIVE_YEARS_AHEAD = 10
-LINE_OVERHEAD_BYTES = 200
-"""More than a record adds to a line of a request: currency, balance after it, field names."""
+LINE_OVERHEAD_BYTES = 220
+"""More than a record adds to a line of a request (currency, balance after it, field names), or a line that is added."""
+RECORD_OVERHEAD_BYTES = 4_096
+"""More than a record adds to a request: its place, who asked, the key, the trace."""
 
 
 @dataclass(slots=True)
@@ -101,33 +103,17 @@ def post_entry(
     legs = _legs(state, request.lines, stamp, opened)
     if isinstance(legs, Rejection):
         return legs
-    sums: dict[str, int] = {}
-    for leg in legs:
-        currency = leg.account.currency
-        assert currency is not None
-        sums[currency] = sums.get(currency, 0) + (leg.amount if leg.side == "debit" else -leg.amount)
-    if request.rates:
-        crossed = cross(state, request.rates, sums, len(legs), _pair_of(state, opened))
-        if isinstance(crossed, Rejection):
-            return crossed
-        for leg in crossed:
-            legs.append(leg)
-            sums[leg.account.currency or ""] += leg.amount if leg.side == "debit" else -leg.amount
-    if any(sums.values()):
-        return _not_balanced(legs, sums)
-    if len(legs) > LINES_MAX:
-        return reject("too-many-lines", lines=len(legs))
-    effective_on = request.effective_on or stamp.today
-    if effective_on < EFFECTIVE_MIN or effective_on.year > stamp.today.year + EFFECTIVE_YEARS_AHEAD:
-        return reject(
-            "effective-date-out-of-range",
-            f"It is taken from {EFFECTIVE_MIN} to the end of {stamp.today.year + EFFECTIVE_YEARS_AHEAD}.",
-            [Fault("/effective_on", "is too far away")],
-            effective_on=effective_on.isoformat(),
-        )
+    unbalanced = _balance(state, request, legs, opened)
+    refused = _envelope_of_lines(stamp, len(legs))
+    if refused is not None:
+        return refused
     moved = _move(legs)
     if isinstance(moved, Rejection):
         return moved
+    effective_on = request.effective_on or stamp.today
+    refused = unbalanced or _too_far_away(effective_on, stamp.today) or _short_of_funds(moved, legs)
+    if refused is not None:
+        return refused
     record = EntryPosted(
         id=request.id or stamp.entry_id,
         kind=request.kind,
@@ -148,12 +134,6 @@ def post_entry(
 def transfer(state: LedgerState, request: TransferRequest, stamp: Stamp) -> Accepted | Rejection:
     """Lowers `source` and raises `target`, both on one normal side: an entry of two lines."""
     source, target = state.accounts.get(request.source), state.accounts.get(request.target)
-    if source is not None and target is not None and source.normal_side != target.normal_side:
-        return reject(
-            "transfer-sides-differ",
-            errors=[Fault("/to", f"is {target.normal_side}-normal, {source.code} is {source.normal_side}-normal")],
-            **{"from": source.normal_side, "to": target.normal_side},
-        )
     raises: Side = target.normal_side if target is not None else "credit"
     entry = EntryRequest(
         id=request.id,
@@ -167,11 +147,22 @@ def transfer(state: LedgerState, request: TransferRequest, stamp: Stamp) -> Acce
         ],
     )
     outcome = post_entry(state, entry, stamp)
+    if source is not None and target is not None and source.normal_side != target.normal_side:
+        differ = reject(
+            "transfer-sides-differ",
+            errors=[Fault("/to", f"is {target.normal_side}-normal, {source.code} is {source.normal_side}-normal")],
+            **{"from": source.normal_side, "to": target.normal_side},
+        )
+        if isinstance(outcome, Accepted) or PRECEDENCE[outcome.code] > PRECEDENCE[differ.code]:
+            return differ
     return _in_words_of_a_transfer(outcome) if isinstance(outcome, Rejection) else outcome
 
 
 def reverse_entry(state: LedgerState, request: ReversalRequest, stamp: Stamp) -> Accepted | Rejection:
     """The same lines on the other sides, linked to the entry they take back; each entry is reversed once."""
+    duplicate = _duplicate_id(state, request.id)
+    if duplicate is not None:
+        return duplicate
     target = state.to_reverse.get(request.entry_id)
     if target is None:
         return reject("unknown-entry", entry=str(request.entry_id))
@@ -190,22 +181,39 @@ def reverse_entry(state: LedgerState, request: ReversalRequest, stamp: Stamp) ->
     return post_entry(state, entry, stamp, reverses=request.entry_id)
 
 
+def _duplicate_id(state: LedgerState, id_: UUID | None) -> Rejection | None:
+    known = state.entries.get(id_) if id_ is not None else None
+    return known and reject("duplicate-entry-id", entry=str(known.id), sequence=known.sequence)
+
+
 def _envelope(state: LedgerState, request: EntryRequest, stamp: Stamp) -> Rejection | None:
     """What is decided before any account is looked at."""
-    if request.id is not None and (known := state.entries.get(request.id)):
-        return reject("duplicate-entry-id", entry=str(known.id), sequence=known.sequence)
+    duplicate = _duplicate_id(state, request.id)
+    if duplicate is not None:
+        return duplicate
     if request.external_id is not None and (existing := state.external_ids.get(request.external_id)):
         return reject("duplicate-external-id", external_id=request.external_id, entry=str(existing))
     count = len(request.lines)
-    if stamp.size + count * LINE_OVERHEAD_BYTES > RECORD_BYTES_MAX:
+    if _record_bytes_max(stamp, count) > RECORD_BYTES_MAX:
         return reject("entry-too-large", size_bytes=stamp.size, lines=count)
     if request.metadata and len(orjson.dumps(request.metadata)) > METADATA_BYTES_MAX:
         return reject("metadata-too-large", errors=[Fault("/metadata", "is too large")])
     if count < LINES_MIN:
         return reject("too-few-lines", errors=[Fault("/lines", f"has {count}")], lines=count)
+    return _envelope_of_lines(stamp, count)
+
+
+def _envelope_of_lines(stamp: Stamp, count: int) -> Rejection | None:
+    """What bounds the lines, asked for and added by a crossing alike."""
+    if _record_bytes_max(stamp, count) > RECORD_BYTES_MAX:
+        return reject("entry-too-large", size_bytes=stamp.size, lines=count)
     if count > LINES_MAX:
         return reject("too-many-lines", errors=[Fault("/lines", f"has {count}")], lines=count)
     return None
+
+
+def _record_bytes_max(stamp: Stamp, lines: int) -> int:
+    return stamp.size + RECORD_OVERHEAD_BYTES + lines * LINE_OVERHEAD_BYTES
 
 
 def _legs(
@@ -272,10 +280,8 @@ def _pair_account(state: LedgerState, code: str, opened: list[AccountOpened]) ->
     for record in opened:
         if record.account.code == code:
             return record.account
-    prefix, _, currency = code.rpartition("-")
-    if prefix not in ("FX-POSITION", "FX-EQUIVALENT"):
-        return None
-    pair = position_pair(state, currency, len(opened))
+    currency = pair_currency(code)
+    pair = position_pair(state, currency, len(opened)) if currency is not None else None
     if pair is None:
         return None
     opened.extend(pair)
@@ -291,6 +297,25 @@ def _pair_of(state: LedgerState, opened: list[AccountOpened]) -> Any:
     return account
 
 
+def _balance(
+    state: LedgerState, request: EntryRequest, legs: list[Leg], opened: list[AccountOpened]
+) -> Rejection | None:
+    """Whether debits are credits in every currency, once the lines of position pairs are appended to `legs`."""
+    sums: dict[str, int] = {}
+    for leg in legs:
+        currency = leg.account.currency
+        assert currency is not None
+        sums[currency] = sums.get(currency, 0) + (leg.amount if leg.side == "debit" else -leg.amount)
+    if request.rates:
+        crossed = cross(state, request.rates, sums, len(legs), _pair_of(state, opened))
+        if isinstance(crossed, Rejection):
+            return crossed
+        for leg in crossed:
+            legs.append(leg)
+            sums[leg.account.currency or ""] += leg.amount if leg.side == "debit" else -leg.amount
+    return _not_balanced(legs, sums) if any(sums.values()) else None
+
+
 def _not_balanced(legs: Iterable[Leg], sums: dict[str, int]) -> Rejection:
     exponents = {leg.account.currency: leg.account.exponent for leg in legs}
     off = {code: to_text(total, exponents[code]) for code, total in sums.items() if total}
@@ -303,6 +328,17 @@ def _not_balanced(legs: Iterable[Leg], sums: dict[str, int]) -> Rejection:
         currency=worst,
         difference=off[worst],
         differences=off,
+    )
+
+
+def _too_far_away(effective_on: date, today: date) -> Rejection | None:
+    if effective_on >= EFFECTIVE_MIN and effective_on.year <= today.year + EFFECTIVE_YEARS_AHEAD:
+        return None
+    return reject(
+        "effective-date-out-of-range",
+        f"It is taken from {EFFECTIVE_MIN} to the end of {today.year + EFFECTIVE_YEARS_AHEAD}.",
+        [Fault("/effective_on", "is too far away")],
+        effective_on=effective_on.isoformat(),
     )
 
 
@@ -325,10 +361,14 @@ def _move(legs: list[Leg]) -> list[tuple[Account, int, int]] | Rejection:
     for account, debits, credits_ in moved:
         if debits > BALANCE_MAX or credits_ > BALANCE_MAX:
             return reject("amount-out-of-range", account=account.code)
+    return moved
+
+
+def _short_of_funds(moved: list[tuple[Account, int, int]], legs: list[Leg]) -> Rejection | None:
     for account, debits, credits_ in moved:
         if account.overdraft_policy != "unlimited" and (short := _overdrawn(account, debits, credits_, legs)):
             return short
-    return moved
+    return None
 
 
 def _overdrawn(account: Account, debits: int, credits_: int, legs: list[Leg]) -> Rejection | None:

@@ -8,6 +8,7 @@ from uuid import UUID
 from libs.common.db import Connection
 from libs.common.journal import AccountRequest, EntryRequest, ReversalRequest, TransferRequest, position_codes
 from services.ledger import store
+from services.ledger.accounts import pair_currency
 from services.ledger.domain import Request
 from services.ledger.state import Ledger, LedgerState
 
@@ -70,10 +71,10 @@ def needs_of(state: LedgerState, jobs: Sequence[Asked]) -> Needs:
 
 def _account_or_pair(needs: Needs, code: str) -> None:
     needs.codes.add(code)
-    for prefix in ("FX-POSITION-", "FX-EQUIVALENT-"):
-        if code.startswith(prefix):
-            needs.codes.update(position_codes(code.removeprefix(prefix)))
-            needs.currencies = True
+    currency = pair_currency(code)
+    if currency is not None:
+        needs.codes.update(position_codes(currency))
+        needs.currencies = True
 
 
 async def load_facts(connection: Connection, state: LedgerState, needs: Needs) -> None:
@@ -110,7 +111,7 @@ async def load_state(connection: Connection, ledger: Ledger) -> LedgerState:
 
 
 async def load_accounts(connection: Connection, state: LedgerState, codes: set[str], acceptable: set[int]) -> bool:
-    """Brings the accounts in; False, and nothing brought in, where the ledger is at none of the acceptable sequences."""
+    """Brings the accounts in; False, and nothing is, where the ledger is at none of the acceptable sequences."""
     head, accounts = await store.load_accounts(connection, state.ledger.no, sorted(codes))
     if head.sequence not in acceptable:
         return False
