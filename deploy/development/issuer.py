@@ -1,8 +1,8 @@
 """The token issuer of a docker-compose stack on one's own machine. Production names a real OpenID provider instead.
 
-    python deploy/development/issuer.py create
-    python deploy/development/issuer.py token operator
-    python deploy/development/issuer.py token accountant shop
+python deploy/development/issuer.py create
+python deploy/development/issuer.py token operator
+python deploy/development/issuer.py token accountant shop
 """
 
 import os

@@ -17,8 +17,8 @@ _NOW = frozenset(
 )  # fmt: skip
 _RANDOM_IDS = frozenset({"uuid1", "uuid4", "uuid6", "uuid7", "uuid.uuid1", "uuid.uuid4", "uuid.uuid6", "uuid.uuid7"})
 _CLIENTS = frozenset({"AIOKafkaProducer", "AIOKafkaConsumer", "AIOKafkaAdminClient"})
-_POOLS = frozenset({"asyncpg.create_pool", "asyncpg.connect", "create_pool"})
-_SETTINGS = frozenset({"os.environ", "os.getenv", "environ", "getenv"})
+_POOLS = frozenset({"asyncpg.create_pool", "asyncpg.connect"})
+_SETTINGS = frozenset({"os.environ", "os.getenv"})
 
 SQL_PLACES = re.compile(
     r"services/\w+/(store|reads|verify|relay|\w*_statement|\w*_store|\w*_reads)\.py|libs/common/(db|inbox|outbox|migrations|idempotency)\.py"
@@ -29,7 +29,9 @@ _SQL = re.compile(
 )
 
 _MONEY = ("services/", "libs/common/")
-_NOT_MONEY = re.compile(r"libs/common/(telemetry|metrics|traces|log|runtime|bus|http|edge|settings|\w*limits?)\.py")
+_NOT_MONEY = re.compile(
+    r"libs/common/(telemetry|metrics|traces|log|runtime|bus|consumer|publisher|http|edge|settings|\w*limits?)\.py"
+)
 
 
 def _calls(tree: Tree, *starts: str) -> Iterator[tuple[str, str, str]]:
@@ -57,7 +59,10 @@ def settings_elsewhere(tree: Tree) -> Iterator[str]:
         if re.fullmatch(r"services/\w+/main\.py", found.path):
             continue
         node = found.node
-        if isinstance(node, ast.Attribute | ast.Name) and dotted(node) in _SETTINGS:
+        imported = (
+            isinstance(node, ast.ImportFrom) and node.module == "os" and node.names[0].name in {"environ", "getenv"}
+        )
+        if imported or (isinstance(node, ast.Attribute) and dotted(node) in _SETTINGS):
             yield f"{found}: the environment is read outside main.py"
         if isinstance(node, ast.ClassDef) and any(dotted(base).endswith("BaseSettings") for base in node.bases):
             yield f"{found}: settings are declared outside main.py"
@@ -99,8 +104,7 @@ def swallowed(tree: Tree) -> Iterator[str]:
             if broad:
                 yield f"{found}: suppress({broad[0]}) hides defects; name the error"
         if isinstance(node, ast.ExceptHandler) and len(node.body) == 1 and isinstance(node.body[0], ast.Pass):
-            caught = dotted(node.type) if node.type else ""
-            if caught in {"", "Exception", "BaseException"}:
+            if node.type is None or dotted(node.type) in {"Exception", "BaseException"}:
                 yield f"{found}: an error is swallowed"
 
 

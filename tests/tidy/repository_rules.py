@@ -94,6 +94,24 @@ def version_unmentioned(tree: Tree) -> Iterator[str]:
         yield f"CHANGELOG.md: no heading for version {version}"
 
 
+def other_versions(tree: Tree) -> Iterator[str]:
+    version = tomllib.loads(tree["pyproject.toml"])["project"]["version"]
+    for path, text in tree.items():
+        for stated in re.findall(r'^(?:__version__|VERSION)\b[^=\n]*= "(\d+\.[\w.]+)"', text, re.MULTILINE):
+            if path.endswith(".py") and stated != version:
+                yield f"{path}: says version {stated}, pyproject.toml says {version}"
+
+
+def dependencies_unexplained(tree: Tree) -> Iterator[str]:
+    explained = set(re.findall(r"[a-z0-9][a-z0-9-]*", tree.get("docs/decisions/0008-dependencies.md", "")))
+    explained |= set(re.findall(r"[a-z0-9][a-z0-9-]*", tree.get("docs/decisions/0007-embedded-parts.md", "")))
+    project = tomllib.loads(tree["pyproject.toml"])["project"]
+    for line in [*project.get("dependencies", []), *project.get("optional-dependencies", {}).get("stack", [])]:
+        name = _normal(re.split(r"[\[<>=!~; ]", line)[0])
+        if name not in explained:
+            yield f"pyproject.toml: {name} has no reason in docs/decisions/0008-dependencies.md"
+
+
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -174,6 +192,18 @@ RULES = [
         version_unmentioned,
         bad={"pyproject.toml": _PROJECT, "CHANGELOG.md": "## 0.9.0\n"},
         good={"pyproject.toml": _PROJECT, "CHANGELOG.md": "## 1.0.0\n"},
+    ),
+    Rule(
+        "one version",
+        other_versions,
+        bad={"pyproject.toml": _PROJECT, "services/ledger/main.py": 'VERSION = "0.9.0"\n'},
+        good={"pyproject.toml": _PROJECT, "services/ledger/main.py": 'VERSION = "1.0.0"\n'},
+    ),
+    Rule(
+        "every dependency has a reason",
+        dependencies_unexplained,
+        bad={"pyproject.toml": _PROJECT, "docs/decisions/0008-dependencies.md": "| orjson | JSON |\n"},
+        good={"pyproject.toml": _PROJECT, "docs/decisions/0008-dependencies.md": "| aiohttp | HTTP |\n"},
     ),
     Rule(
         "everything is pinned by hash",
