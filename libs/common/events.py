@@ -1,0 +1,426 @@
+"""Every event type that exists: its name, its topic and its shape. One place for all services.
+
+    ledger.requests.v1   *-wanted.v1                  somebody wants something of a ledger; always answered
+    ledger.answers.v1    request-posted|-rejected.v1  the answer, keyed by the document that asked
+    ledger.events.v1     ledger-opened.v1, ...        the ledger's log: each record's own bytes, in order, for ever
+    ledger.heads.v1      (no event, a table)          how far the log is published, one row per ledger
+
+The shapes are plain dataclasses checked by one pass of a TypeAdapter over the JSON bytes. Requests refuse what they do
+not know, so that a typing error cannot lose a field; answers and facts ignore it, so that a producer may go first.
+Facts carry ids, never personal data. docs/events (JSON Schemas, AsyncAPI) is made of EVENT_TYPES by `libs.cli.schemas`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
+from uuid import UUID
+
+from annotated_types import Ge
+from pydantic import TypeAdapter
+
+from libs.common.journal import (
+    AccountRequest,
+    AccountType,
+    AmountText,
+    CodeText,
+    CurrencyText,
+    EntryKind,
+    EntryRequest,
+    IfClosed,
+    LongText,
+    OverdraftPolicy,
+    Pattern,
+    ReversalRequest,
+    ShortText,
+    Side,
+    SlugText,
+    Translation,
+)
+
+REQUESTS: Final = "ledger.requests.v1"
+ANSWERS: Final = "ledger.answers.v1"
+FACTS: Final = "ledger.events.v1"
+HEADS: Final = "ledger.heads.v1"
+
+LEDGER_SOURCE: Final = "ledger"
+"""The `ce_source` of everything the ledger publishes."""
+
+HASH: Final = "hash"
+PREVIOUS_HASH: Final = "previoushash"
+"""Extension attributes of facts (`ce_hash`, `ce_previoushash`): hash = SHA-256(previous hash + payload), in hex."""
+
+KeyText = Annotated[str, Pattern(r"^[!-~]{1,200}$")]
+HashText = Annotated[str, Pattern(r"^[0-9a-f]{64}$")]
+Ordinal = Annotated[int, Ge(1)]
+
+_REFUSES: dict[str, Any] = {"extra": "forbid", "strict": True}
+_IGNORES: dict[str, Any] = {"extra": "ignore"}
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class EntryWanted(EntryRequest):
+    """A journal entry someone wants posted: the body of POST entries, and whose answer it is."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _REFUSES
+    organization: SlugText
+    ledger: SlugText
+    idempotency_key: KeyText
+    document: ShortText
+
+    def request(self) -> EntryRequest:
+        """What is wanted, without who asked."""
+        return EntryRequest(
+            lines=self.lines,
+            id=self.id,
+            kind=self.kind,
+            effective_on=self.effective_on,
+            value_on=self.value_on,
+            if_closed=self.if_closed,
+            description=self.description,
+            external_id=self.external_id,
+            origin=self.origin,
+            metadata=self.metadata,
+            rates=self.rates,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class AccountWanted(AccountRequest):
+    """An account someone wants opened: the body of POST accounts, and whose answer it is."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _REFUSES
+    organization: SlugText
+    ledger: SlugText
+    idempotency_key: KeyText
+    document: ShortText
+
+    def request(self) -> AccountRequest:
+        """What is wanted, without who asked."""
+        return AccountRequest(**{name: getattr(self, name) for name in AccountRequest.__dataclass_fields__})
+
+
+@dataclass(slots=True, kw_only=True)
+class ReversalWanted(ReversalRequest):
+    """An entry someone wants taken back whole, and whose answer it is."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _REFUSES
+    entry_id: UUID
+    id: UUID | None = None
+    effective_on: date | None = None
+    if_closed: IfClosed = "reject"
+    description: LongText | None = None
+    organization: SlugText
+    ledger: SlugText
+    idempotency_key: KeyText
+    document: ShortText
+
+    def request(self) -> ReversalRequest:
+        """What is wanted, without who asked."""
+        return ReversalRequest(
+            entry_id=self.entry_id,
+            id=self.id,
+            effective_on=self.effective_on,
+            if_closed=self.if_closed,
+            description=self.description,
+        )
+
+
+Wanted = EntryWanted | AccountWanted | ReversalWanted
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestReference:
+    """Which request is answered: who asked, under which key, for which document."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    service: str
+    idempotency_key: str
+    document: str
+
+
+@dataclass(slots=True, kw_only=True)
+class PostedLine:
+    """A line as it was posted; `balance_after` is the account's balance on its normal side, signed."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    account: CodeText
+    side: Side
+    amount: AmountText
+    currency: CurrencyText
+    balance_after: AmountText
+    party: str | None = None
+    description: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class EntryOrigin:
+    """The service and document an entry comes from."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    service: str
+    document: str
+
+
+@dataclass(slots=True, kw_only=True)
+class EntryRate:
+    """`rate` units of `counter` for one unit of `base`, as the entry used it."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    base: CurrencyText
+    counter: CurrencyText
+    rate: str
+
+
+@dataclass(slots=True, kw_only=True)
+class PostedEntry:
+    """A journal entry in the books."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    id: UUID
+    kind: EntryKind
+    effective_on: date
+    value_on: date
+    description: str
+    lines: list[PostedLine]
+    external_id: str | None = None
+    origin: EntryOrigin | None = None
+    reverses: UUID | None = None
+    rates: list[EntryRate] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class AccountHeading:
+    """The group of an account in reports."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    number: int
+    name: str
+
+
+@dataclass(slots=True, kw_only=True)
+class AccountOverdraft:
+    """How far the available balance may fall below zero."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    policy: OverdraftPolicy
+    limit: AmountText | None
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenedAccount:
+    """An account in the books. A summary account has no currency."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    id: UUID
+    code: CodeText
+    name: str
+    type: AccountType
+    normal_side: Side
+    currency: CurrencyText | None
+    decimals: int
+    heading: AccountHeading | None
+    parent: str | None
+    summary: bool
+    control_owner: str | None
+    reconcilable: bool
+    cash: bool
+    cash_flow_class: str | None
+    monetary: bool
+    translation: Translation
+    overdraft: AccountOverdraft
+    external_id: str | None
+    metadata: dict[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestPosted:
+    """The request was accepted, now or before (`replayed`); an entry or an account came of it."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    organization: str
+    ledger: str
+    sequence: Ordinal
+    hash: HashText
+    request: RequestReference
+    replayed: bool
+    entry: PostedEntry | None = None
+    account: OpenedAccount | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class RejectedPlace:
+    """What is wrong at one place of the request; `pointer` is an RFC 6901 JSON pointer."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    pointer: str
+    detail: str
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestRejected:
+    """The request was refused. `code` is of the ledger's closed set, or `malformed`, which is not remembered."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    organization: str
+    ledger: str
+    code: str
+    detail: str
+    facts: dict[str, Any]
+    request: RequestReference
+    replayed: bool
+    errors: list[RejectedPlace] = field(default_factory=list)
+
+
+# --- facts: the log's records -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class RecordedRequest:
+    """The request a record comes from; `fingerprint` is the SHA-256 of its canonical body, in hex."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    service: str
+    scope: str
+    key: str
+    fingerprint: HashText
+
+
+@dataclass(slots=True, kw_only=True)
+class Fact:
+    """What every record says: which ledger, its place in the log, when it was recorded and by whom."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    type: str
+    organization: SlugText
+    ledger: SlugText
+    ledger_id: UUID
+    epoch: Ordinal
+    sequence: Ordinal
+    recorded_at: datetime
+    actor: str
+    traceparent: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenedLedger:
+    """A set of books as it was opened."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    code: SlugText
+    name: str
+    functional_currency: CurrencyText
+    functional_decimals: int
+    time_zone: str
+    day_cut_off: str
+    fiscal_year_start: str
+    retained_earnings: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class LedgerOpened(Fact):
+    """The first record of every ledger."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    type: Literal["ledger-opened"]
+    opened: OpenedLedger
+
+
+@dataclass(slots=True, kw_only=True)
+class AccountOpened(Fact):
+    """An account was opened."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    type: Literal["account-opened"]
+    request: RecordedRequest
+    account: OpenedAccount
+
+
+@dataclass(slots=True, kw_only=True)
+class EntryPosted(Fact):
+    """A journal entry was posted; a reversal names what it reverses."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    type: Literal["entry-posted"]
+    request: RecordedRequest
+    entry: PostedEntry
+
+
+@dataclass(slots=True, kw_only=True)
+class LedgerHead:
+    """How far a ledger's log is on `ledger.events.v1`: everything up to here is there."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    ledger_id: UUID
+    organization: SlugText
+    ledger: SlugText
+    epoch: Ordinal
+    sequence: Ordinal
+    hash: HashText
+
+
+# --- the list ---------------------------------------------------------------------------------------------------------
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class EventType(Generic[T]):
+    """One row of the list. `adapter.validate_json(value)` checks and reads a record's value."""
+
+    name: str
+    topic: str
+    adapter: TypeAdapter[T]
+    meaning: str
+
+
+ENTRY_WANTED: Final = EventType(
+    "ledger.entry-wanted.v1", REQUESTS, TypeAdapter(EntryWanted), "A journal entry is wanted."
+)
+ACCOUNT_WANTED: Final = EventType(
+    "ledger.account-wanted.v1", REQUESTS, TypeAdapter(AccountWanted), "An account is wanted."
+)
+REVERSAL_WANTED: Final = EventType(
+    "ledger.reversal-wanted.v1", REQUESTS, TypeAdapter(ReversalWanted), "The reversal of an entry is wanted."
+)
+REQUEST_POSTED: Final = EventType(
+    "ledger.request-posted.v1", ANSWERS, TypeAdapter(RequestPosted), "A request was accepted and is in the books."
+)
+REQUEST_REJECTED: Final = EventType(
+    "ledger.request-rejected.v1", ANSWERS, TypeAdapter(RequestRejected), "A request was refused."
+)
+LEDGER_OPENED: Final = EventType("ledger.ledger-opened.v1", FACTS, TypeAdapter(LedgerOpened), "A ledger was opened.")
+ACCOUNT_OPENED: Final = EventType(
+    "ledger.account-opened.v1", FACTS, TypeAdapter(AccountOpened), "An account was opened."
+)
+ENTRY_POSTED: Final = EventType(
+    "ledger.entry-posted.v1", FACTS, TypeAdapter(EntryPosted), "A journal entry was posted."
+)
+LEDGER_HEAD: Final = EventType(
+    "ledger.heads.v1", HEADS, TypeAdapter(LedgerHead), "How far a ledger's log is published."
+)
+
+_LISTED: Final[Sequence[EventType[Any]]] = (
+    ENTRY_WANTED,
+    ACCOUNT_WANTED,
+    REVERSAL_WANTED,
+    REQUEST_POSTED,
+    REQUEST_REJECTED,
+    LEDGER_OPENED,
+    ACCOUNT_OPENED,
+    ENTRY_POSTED,
+    LEDGER_HEAD,
+)
+
+EVENT_TYPES: Final[Mapping[str, EventType[Any]]] = {listed.name: listed for listed in _LISTED}
+"""Every type by its `ce_type`; the ledger's head goes by its topic."""
+
+REQUEST_TYPES: Final[Mapping[str, EventType[Wanted]]] = {
+    listed.name: listed for listed in _LISTED if listed.topic == REQUESTS
+}
+"""What `ledger.requests.v1` may carry."""
