@@ -1,0 +1,146 @@
+"""The command on a running stack: organizations, charts, imports, proofs, traces; everything twice."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.cli.conftest import MakeJournal
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+
+
+class Command:
+    """`ledgerbus` on one data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, *arguments: str | Path, code: int = 0) -> str:
+        """Runs it, checks the exit code, returns stdout."""
+        finished = subprocess.run(
+            [sys.executable, "-m", "libs.cli.main", "--data", str(self.folder), *map(str, arguments)],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=200,
+            env={**os.environ, "COLUMNS": "80"},
+        )
+        assert finished.returncode == code, finished.stdout + finished.stderr
+        return finished.stdout if code == 0 else finished.stdout + finished.stderr
+
+
+@pytest.fixture(scope="module")
+def ledgerbus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """The command on a running stack of its own."""
+    command = Command(tmp_path_factory.mktemp("stack"))
+    command("up", "--detach")
+    yield command
+    command("down")
+
+
+def entries(path: Path, *amounts: str) -> Path:
+    """An NDJSON file of entries from revenue to cash."""
+    rows = [
+        {
+            "effective_on": "2026-01-31",
+            "description": "Sale",
+            "lines": [
+                {"account": "1010-CASH", "side": "debit", "amount": amount},
+                {"account": "4000-REVENUE", "side": "credit", "amount": amount},
+            ],
+        }
+        for amount in amounts
+    ]
+    path.write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    return path
+
+
+def test_status_names_every_part(ledgerbus: Command) -> None:
+    status = orjson.loads(ledgerbus("status", "--json"))
+    assert status["running"]
+    assert status["gateway"]["ready"]
+    assert {"postgres", "kafka", "ledger"} <= status.keys()
+    assert "gateway" in ledgerbus("status")
+    assert status["postgres"]["dsn"].rpartition("@")[0] not in ledgerbus("status")
+
+
+def test_a_chart_is_opened_once(ledgerbus: Command) -> None:
+    first = orjson.loads(ledgerbus("seed", "starter", "--org", "shop", "--json"))
+    again = orjson.loads(ledgerbus("seed", "starter", "--org", "shop", "--json"))
+    wider = orjson.loads(ledgerbus("seed", "demo", "--org", "shop", "--json"))
+    assert [first["opened"], again["opened"], wider["opened"]] == [6, 0, 3]
+
+
+def test_an_account_that_differs_is_told(ledgerbus: Command, tmp_path: Path) -> None:
+    chart = tmp_path / "chart.json"
+    chart.write_text('{"description":"x","accounts":[{"code":"1","name":"A","type":"asset","currency":"USD"}]}')
+    ledgerbus("seed", chart, "--org", "differing")
+    chart.write_text('{"description":"x","accounts":[{"code":"1","name":"A","type":"asset","currency":"EUR"}]}')
+    assert "its currency is USD, wanted is EUR" in ledgerbus("seed", chart, "--org", "differing", code=1)
+
+
+def test_token_is_bare_and_makes_its_organization(ledgerbus: Command) -> None:
+    printed = ledgerbus("token", "--org", "wallet", "--role", "viewer")
+    assert printed.count(".") == 2
+    assert len(printed.split()) == 1
+    assert [row["ledger"] for row in orjson.loads(ledgerbus("verify", "--org", "wallet", "--json"))] == ["main"]
+    assert "There is no role boss" in ledgerbus("token", "--org", "wallet", "--role", "boss", code=2)
+
+
+def test_ndjson_twice_posts_once_and_a_rejected_line_is_named(ledgerbus: Command, tmp_path: Path) -> None:
+    ledgerbus("seed", "starter", "--org", "ndjson")
+    path = entries(tmp_path / "sales.ndjson", "10.00", "20.00", "30.00")
+    first = orjson.loads(ledgerbus("import", path, "--org", "ndjson", "--json"))["posted"]
+    again = orjson.loads(ledgerbus("import", path, "--org", "ndjson", "--json"))["posted"]
+    assert (first["new"], first["already_there"]) == (3, 0)
+    assert (again["new"], again["already_there"]) == (0, 3)
+    bad = entries(tmp_path / "bad.ndjson", "1.00", "0.00")
+    refused = ledgerbus("import", bad, "--org", "ndjson", code=1)
+    assert "1 of 2 entries were rejected" in refused
+    assert "line 2: amount-not-positive" in refused
+
+
+def test_beancount_journal_twice_posts_once_and_grown_posts_what_is_new(
+    ledgerbus: Command, example: MakeJournal, tmp_path: Path
+) -> None:
+    arguments = ["--org", "books", "--ledger", "journal", "--json"]
+    first = orjson.loads(ledgerbus("import", example(23), *arguments))
+    again = orjson.loads(ledgerbus("import", example(23), *arguments))
+    count = first["posted"]["new"]
+    assert count > 500
+    assert (again["posted"]["new"], again["posted"]["already_there"]) == (0, count)
+    assert first["balances_compared"] == again["balances_compared"] > 80
+    assert first["differences"] == again["differences"] == []
+    grown = tmp_path / "grown.beancount"
+    lunch = '\n2023-03-02 * "Lunch"\n  Expenses:Food:Restaurant  5.00 USD\n  Equity:Opening-Balances\n'
+    grown.write_text(example(23).read_text(encoding="utf-8") + lunch, encoding="utf-8")
+    more = orjson.loads(ledgerbus("import", grown, *arguments))
+    assert (more["posted"]["new"], more["posted"]["already_there"]) == (1, count)
+    assert more["differences"] == []
+
+
+def test_a_journal_in_another_currency_than_its_ledger_is_refused(ledgerbus: Command, tmp_path: Path) -> None:
+    path = tmp_path / "euro.beancount"
+    path.write_text(
+        'option "operating_currency" "EUR"\n2020-01-01 open Assets:Cash\n2020-01-01 open Income:Work\n'
+        '2020-02-01 * "Work"\n  Assets:Cash  1.00 EUR\n  Income:Work\n'
+    )
+    ledgerbus("token", "--org", "euro", "--role", "viewer")
+    refused = ledgerbus("import", path, "--org", "euro", code=1)
+    assert "The ledger main is kept in USD, these books are in EUR." in refused
+
+
+def test_verify_proves_every_ledger(ledgerbus: Command) -> None:
+    verdicts = orjson.loads(ledgerbus("verify", "--json"))
+    assert verdicts
+    assert all(verdict["ok"] for verdict in verdicts)
+    assert all(len(verdict["chain_head"]) == 64 for verdict in verdicts)
+
+
+def test_unknown_ledger_is_a_refusal(ledgerbus: Command) -> None:
+    assert "unknown-ledger (404)" in ledgerbus("verify", "--org", "demo", "--ledger", "nowhere", code=1)
