@@ -9,6 +9,7 @@ folder. It stops when asked by SIGTERM, and by itself when pytest is gone, howev
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -34,6 +35,15 @@ async def _keep(part: str, folder: Path, pytest_pid: int) -> None:
                 continue
     finally:
         await backend.stop()
+        if not _is_alive(pytest_pid):
+            _clear(part, folder)
+
+
+def _clear(part: str, folder: Path) -> None:
+    """What pytest would have removed; the last keeper removes the run's folder."""
+    shutil.rmtree(folder / part, ignore_errors=True)
+    if not any((folder / other).exists() for other in PARTS):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _publish(path: Path, state: dict[str, str]) -> None:
