@@ -127,7 +127,7 @@ def environment(
     spec: ServiceSpec, folder: StackFolder, service_ports: Mapping[str, int], bootstrap: str, admin_dsn: str
 ) -> dict[str, str]:
     """The settings of one service; the caller's environment may choose log and trace settings, not addresses."""
-    chosen = {"ENVIRONMENT": "development", "LOG_FORMAT": "json", "LOG_LEVEL": "info", "MIGRATE_ON_START": "true"}
+    chosen = {"ENVIRONMENT": "development", "LOG_FORMAT": "json", "LOG_LEVEL": "INFO", "MIGRATE_ON_START": "true"}
     settings = {
         "PYTHONUNBUFFERED": "1",
         "LEDGERBUS_HTTP_HOST": ports.LOOPBACK,
