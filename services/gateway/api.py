@@ -43,7 +43,7 @@ class PassThrough(Route):
             return Match.NONE, {}
         passage = passages.get(scope["method"])
         if passage is None:
-            return Match.PARTIAL, {}
+            return Match.PARTIAL, {"route": None}
         return Match.FULL, {"route": passage}
 
 

@@ -50,10 +50,13 @@ class Answer(NamedTuple):
 class Proxy:
     """The way to all upstreams. `start` before the first request, `close` after the last."""
 
-    def __init__(self, upstreams: Mapping[str, Upstream], verifier: Verifier, limits: Limits) -> None:
+    def __init__(
+        self, upstreams: Mapping[str, Upstream], verifier: Verifier, limits: Limits, *, body_s: float = BODY_S
+    ) -> None:
         self._upstreams = upstreams
         self._verifier = verifier
         self._limits = limits
+        self._body_s = body_s
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -95,9 +98,29 @@ class Proxy:
             with upstream.place(stream=True):
                 await self._pass_stream(wish, extra, exchange, receive, send)
             return
-        body = b"" if passage.method == "GET" else await _whole_body(exchange, passage.body_bytes_max, receive)
+        body = b"" if passage.method == "GET" else await self._whole_body(exchange, passage.body_bytes_max, receive)
         with upstream.place(stream=False):
             await self._pass_whole(wish, body, extra, exchange, send)
+
+    async def _whole_body(self, exchange: Exchange, bytes_max: int, receive: Receive) -> bytes:
+        exchange.body_bytes_max = bytes_max
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            return body
+        pieces: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._body_s):
+                while True:
+                    if message["type"] != "http.request":
+                        raise ClientDisconnect
+                    pieces.append(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return b"".join(pieces)
+                    message = await receive()
+        except TimeoutError as error:
+            detail = f"The body did not come within {self._body_s:.0f} s."
+            raise Problem(408, "request-timeout", detail, retryable=True, headers={"Connection": "close"}) from error
 
     async def _pass_whole(self, wish: Wish, body: bytes, extra: Headers, exchange: Exchange, send: Send) -> None:
         until_s = asyncio.get_running_loop().time() + _budget_s(wish.passage, exchange)
@@ -201,24 +224,3 @@ def _budget_s(passage: Passage, exchange: Exchange) -> float:
     """Seconds for the service: the route's, or a little less than the caller's deadline leaves."""
     remaining_ms = exchange.remaining_ms()
     return passage.timeout_s if remaining_ms is None else min(passage.timeout_s, remaining_ms * 0.98 / 1000)
-
-
-async def _whole_body(exchange: Exchange, bytes_max: int, receive: Receive) -> bytes:
-    exchange.body_bytes_max = bytes_max
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        body: bytes = message.get("body", b"")
-        return body
-    pieces: list[bytes] = []
-    try:
-        async with asyncio.timeout(BODY_S):
-            while True:
-                if message["type"] != "http.request":
-                    raise ClientDisconnect
-                pieces.append(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return b"".join(pieces)
-                message = await receive()
-    except TimeoutError as error:
-        detail = f"The body did not come within {BODY_S:.0f} s."
-        raise Problem(408, "request-timeout", detail, retryable=True, headers={"Connection": "close"}) from error

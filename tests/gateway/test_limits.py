@@ -1,0 +1,74 @@
+"""A runaway caller is slowed, and nobody else."""
+
+from collections.abc import Callable
+
+import aiohttp
+import pytest
+
+from libs.common.errors import Problem
+from services.gateway.limits import RATES, Limits, Rate
+from tests.gateway.conftest import Gateways
+from tests.gateway.echo import EchoService
+from tests.gateway.serving import serving
+
+ENTRIES = "/api/v1/ledgers/main/entries"
+TWO = {**RATES, "read": Rate(1, 2)}
+
+
+def test_a_bucket_empties_and_fills() -> None:
+    limits = Limits(TWO)
+    limits.take("demo", "anna", "read", 100.0)
+    assert (b"ratelimit", b'"read";r=0;t=1') in limits.take("demo", "anna", "read", 100.0)
+    with pytest.raises(Problem) as refused:
+        limits.take("demo", "anna", "read", 100.0)
+    assert (refused.value.status, refused.value.headers["Retry-After"]) == (429, "1")
+    limits.take("demo", "anna", "read", 101.0)
+    with pytest.raises(Problem):
+        limits.take("demo", "anna", "read", 101.5)
+
+
+@pytest.mark.parametrize(
+    ("organization", "subject", "rate_class"),
+    [("other", "anna", "read"), ("demo", "bob", "read"), ("demo", "anna", "write"), (None, "anna", "read")],
+)
+def test_others_have_their_own_bucket(organization: str | None, subject: str, rate_class: str) -> None:
+    limits = Limits({**TWO, "write": Rate(1, 1)})
+    for _ in range(2):
+        limits.take("demo", "anna", "read", 100.0)
+    limits.take(organization, subject, rate_class, 100.0)  # type: ignore[arg-type]
+
+
+def test_a_full_bucket_holds_no_more_than_its_burst() -> None:
+    limits = Limits(TWO)
+    limits.take("demo", "anna", "read", 0.0)
+    assert (b"ratelimit", b'"read";r=1;t=1') in limits.take("demo", "anna", "read", 1_000_000.0)
+
+
+def test_only_so_many_buckets_are_kept() -> None:
+    limits = Limits(TWO, buckets_max=2)
+    for _ in range(2):
+        limits.take("demo", "anna", "read", 0.0)
+    for name in ("bob", "carl"):
+        limits.take("demo", name, "read", 0.0)
+    limits.take("demo", "anna", "read", 0.0)
+
+
+async def test_429_says_when_to_come_back(
+    gateways: Gateways,
+    client: aiohttp.ClientSession,
+    bearer: Callable[..., dict[str, str]],
+    echo: EchoService,
+) -> None:
+    async with serving(echo.app) as upstream, gateways([upstream], rates={**RATES, "read": Rate(0.01, 2)}) as url:
+        statuses = []
+        for _ in range(3):
+            async with client.get(url + ENTRIES, headers=bearer("viewer")) as answer:
+                statuses.append(answer.status)
+        assert statuses == [200, 200, 429]
+        told = await answer.json()
+        assert (told["code"], told["retryable"]) == ("too-many-requests", True)
+        assert 1 < int(answer.headers["Retry-After"]) <= 100
+        assert answer.headers["RateLimit"].startswith('"read";r=0')
+        async with client.get(url + ENTRIES, headers=bearer("viewer", subject="bob")) as answer:
+            assert answer.status == 200
+            assert answer.headers["RateLimit-Policy"] == '"read";q=2;w=200'
