@@ -1,0 +1,197 @@
+"""The ledger behind its entrances: HTTP straight to it, through the gateway, requests over Kafka, and bulks."""
+
+import asyncio
+import os
+import random
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from bench.load import Load, closed_loop, post_request
+from bench.report import Report
+from bench.writer_direct import ACCOUNTS
+from libs.cli.session import Stack, running
+from libs.common.bus import KafkaSettings
+from libs.common.clock import new_id, now
+from libs.common.journal import ledger_id
+from libs.common.messages import Message, cloud_event_headers
+from libs.common.publisher import Publisher
+from libs.devstack.stack import stack_status, start_detached, stop_stack
+
+ORGANIZATION = "bench"
+CONNECTIONS = 50
+KAFKA_REQUESTS = 30_000
+BULK_ENTRIES = 40_000
+SAMPLE_RATIO = "0.01"
+
+
+async def measure(report: Report, parts: list[str], runs: int, seconds: float, ratio: str) -> None:
+    """Starts a stack of its own, measures the parts, verifies the books, stops it."""
+    os.environ["LEDGERBUS_TRACE_SAMPLE_RATIO"] = ratio
+    with tempfile.TemporaryDirectory(prefix="ledgerbus-bench-") as folder:
+        data_dir = Path(folder)
+        await asyncio.to_thread(start_detached, data_dir, quiet=True)
+        try:
+            stack = running(data_dir)
+            await _prepare(stack)
+            ledger_url = stack_status(data_dir)["ledger"]["url"]
+            for part in parts:
+                match part:
+                    case "http":
+                        await _http(report, stack, ledger_url, "HTTP straight to the ledger", runs, seconds)
+                    case "gateway":
+                        await _http(report, stack, stack.gateway, "HTTP through the gateway", runs, seconds)
+                    case "kafka":
+                        await _kafka(report, stack, runs)
+                    case _:
+                        await _bulk(report, stack, runs)
+            await _verify(stack)
+        finally:
+            await asyncio.to_thread(stop_stack, data_dir)
+
+
+async def _prepare(stack: Stack) -> None:
+    """The organization and its accounts, through the gateway."""
+    operator = {"Authorization": f"Bearer {stack.token(None, ['operator'])}"}
+    async with aiohttp.ClientSession(stack.gateway, headers=operator) as session:
+        body = {"slug": ORGANIZATION, "name": "Bench", "functional_currency": "USD"}
+        async with session.post("/api/v1/organizations", json=body) as answer:
+            assert answer.status == 201, await answer.text()
+    async with aiohttp.ClientSession(stack.gateway, headers=_controller(stack)) as session:
+
+        async def open_account(no: int) -> None:
+            account = {"code": f"A{no}", "name": f"A{no}", "type": "asset", "currency": "USD"}
+            async with session.post("/api/v1/ledgers/main/accounts", json=account) as answer:
+                assert answer.status == 201, await answer.text()
+
+        for first in range(0, ACCOUNTS, 50):
+            await asyncio.gather(*(open_account(no) for no in range(first, first + 50)))
+
+
+def _controller(stack: Stack) -> dict[str, str]:
+    return {"Authorization": f"Bearer {stack.token(ORGANIZATION, ['controller'])}"}
+
+
+def _body(chosen: random.Random, **more: Any) -> bytes:
+    debited = chosen.randrange(ACCOUNTS)
+    amount = f"{chosen.randrange(1, 1000)}.{chosen.randrange(100):02d}"
+    return orjson.dumps(
+        {
+            "effective_on": "2026-01-15",
+            "description": "payment",
+            "lines": [
+                {"account": f"A{debited}", "side": "debit", "amount": amount},
+                {"account": f"A{(debited + 1) % ACCOUNTS}", "side": "credit", "amount": amount},
+            ],
+            **more,
+        }
+    )
+
+
+async def _http(report: Report, stack: Stack, url: str, name: str, runs: int, seconds: float) -> None:
+    token, chosen = stack.token(ORGANIZATION, ["controller"]), random.Random(1)
+    host = url.removeprefix("http://")
+
+    def request() -> bytes:
+        return post_request(host, "/api/v1/ledgers/main/entries", token, _body(chosen), str(new_id()))
+
+    loads: list[Load] = []
+    idle: list[Load] = []
+    await closed_loop(url, CONNECTIONS, 1.0, request)
+    for _ in range(runs):
+        loads.append(await closed_loop(url, CONNECTIONS, seconds, request))
+        idle.append(await closed_loop(url, 1, seconds / 2, request))
+    for load in (*loads, *idle):
+        assert set(load.statuses) == {201}, load.statuses
+    report.add(f"{name}, {CONNECTIONS} connections", [load.per_s for load in loads], "requests/s")
+    for share in (0.5, 0.99, 0.999):
+        report.add(f"{name}, p{100 * share:g}", [load.percentile_ms(share) for load in loads], "ms")
+    report.add(f"{name}, one connection, p50", [load.percentile_ms(0.5) for load in idle], "ms")
+
+
+async def _kafka(report: Report, stack: Stack, runs: int) -> None:
+    """From the first request in the topic to the last answer: the topic is filled while the ledger works."""
+    kafka = KafkaSettings(stack.bootstrap)
+    publisher = Publisher(kafka, name="bench")
+    await publisher.start()
+    figures = []
+    for _ in range(runs):
+        consumer = kafka.consumer("bench", None)
+        await consumer.start()
+        partitions = await _partitions(consumer, "ledger.answers.v1")
+        consumer.assign(partitions)
+        await consumer.seek_to_end(*partitions)
+        for partition in partitions:
+            await consumer.position(partition)
+        started = time.perf_counter()
+        filling = asyncio.create_task(_fill(publisher, KAFKA_REQUESTS))
+        answered = 0
+        while answered < KAFKA_REQUESTS:
+            records = await consumer.getmany(timeout_ms=1_000, max_records=5_000)
+            answered += sum(map(len, records.values()))
+            assert time.perf_counter() - started < 120, f"{answered} of {KAFKA_REQUESTS} answered in two minutes"
+        figures.append(KAFKA_REQUESTS / (time.perf_counter() - started))
+        await filling
+        await consumer.stop()
+    await publisher.stop()
+    report.add("Kafka requests to their answers, one ledger", figures, "entries/s")
+
+
+async def _partitions(consumer: Any, topic: str) -> list[Any]:
+    from aiokafka import TopicPartition
+
+    await consumer._client.add_topic(topic)
+    found = consumer.partitions_for_topic(topic)
+    assert found, f"{topic} does not exist"
+    return [TopicPartition(topic, partition) for partition in sorted(found)]
+
+
+async def _fill(publisher: Publisher, count: int) -> None:
+    chosen, key = random.Random(1), str(ledger_id(ORGANIZATION, "main")).encode()
+    for first in range(0, count, 1_000):
+        messages = []
+        for _ in range(min(1_000, count - first)):
+            id_ = str(new_id())
+            value = _body(chosen, organization=ORGANIZATION, ledger="main", idempotency_key=id_, document=f"pay/{id_}")
+            headers = cloud_event_headers("ledger.entry-wanted.v1", "bench", id_, now())
+            messages.append(Message("ledger.requests.v1", key, value, headers))
+        await publisher.publish(messages)
+
+
+async def _bulk(report: Report, stack: Stack, runs: int) -> None:
+    figures = []
+    for _ in range(runs):
+        lines = [_body(random.Random(no)) + b"\n" for no in range(1_000)] * (BULK_ENTRIES // 1_000)
+
+        async def body(lines: list[bytes] = lines) -> AsyncIterator[bytes]:
+            for first in range(0, len(lines), 200):
+                yield b"".join(lines[first : first + 200])
+
+        headers = {**_controller(stack), "Content-Type": "application/x-ndjson", "Idempotency-Key": str(new_id())}
+        path = "/api/v1/ledgers/main/entries/bulk?mode=each"
+        timeout = aiohttp.ClientTimeout(total=None)
+        started = time.perf_counter()
+        async with (
+            aiohttp.ClientSession(stack.gateway, headers=headers, timeout=timeout) as session,
+            session.post(path, data=body()) as answer,
+        ):
+            posted = (await answer.read()).count(b'"status":"posted"')
+        figures.append(BULK_ENTRIES / (time.perf_counter() - started))
+        assert posted == BULK_ENTRIES, f"{posted} of {BULK_ENTRIES} were posted"
+    report.add("NDJSON bulk through the gateway", figures, "entries/s")
+
+
+async def _verify(stack: Stack) -> None:
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with (
+        aiohttp.ClientSession(stack.gateway, headers=_controller(stack), timeout=timeout) as session,
+        session.get("/api/v1/ledgers/main/verify") as answer,
+    ):
+        proof = await answer.json()
+        assert proof["ok"], proof
+        print(f"the books verify through sequence {proof['checked_through']}")

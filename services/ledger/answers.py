@@ -1,0 +1,161 @@
+"""What the ledger's answers look like, for the OpenAPI document and its readers. Amounts are text in major units."""
+
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from libs.common.journal import AccountType, EntryKind, OverdraftPolicy, Side
+
+
+class LineAnswer(TypedDict):
+    """A posted line; `balance_after` is the account's balance on its normal side."""
+
+    account: str
+    side: Side
+    amount: str
+    currency: str
+    balance_after: str
+    party: NotRequired[str]
+    description: NotRequired[str]
+
+
+class EntryAnswer(TypedDict):
+    """A posted journal entry."""
+
+    id: str
+    ledger: str
+    sequence: int
+    kind: EntryKind
+    effective_on: str
+    value_on: str
+    recorded_at: str
+    hash: str
+    description: str
+    external_id: str | None
+    origin: dict[str, str] | None
+    reverses: str | None
+    reversed_by: str | None
+    actor: str
+    rates: list[dict[str, str]]
+    metadata: dict[str, Any]
+    lines: list[LineAnswer]
+
+
+class OverdraftAnswer(TypedDict):
+    """How far the available balance may fall below zero."""
+
+    policy: OverdraftPolicy
+    limit: str | None
+
+
+class AccountAnswer(TypedDict):
+    """An account."""
+
+    id: str
+    ledger: str
+    code: str
+    name: str
+    type: AccountType
+    normal_side: Side
+    currency: str | None
+    decimals: int
+    heading: dict[str, Any] | None
+    parent: str | None
+    summary: bool
+    control_owner: str | None
+    reconcilable: bool
+    cash: bool
+    cash_flow_class: str | None
+    monetary: bool
+    translation: str
+    overdraft: OverdraftAnswer
+    external_id: str | None
+    metadata: dict[str, Any]
+    version: int
+    opened_at: str
+
+
+class BalanceAnswer(TypedDict):
+    """An account's balance on its normal side, as of a sequence and, where asked, a date or a party."""
+
+    account: str
+    currency: str
+    normal_side: Side
+    posted: str
+    pending_debits: str
+    pending_credits: str
+    available: str
+    sequence: int
+    effective_on: str | None
+    party: str | None
+
+
+class LedgerAnswer(TypedDict):
+    """A set of books."""
+
+    id: str
+    code: str
+    name: str
+    functional_currency: str
+    time_zone: str
+    day_cut_off: str
+    fiscal_year_start: str
+    retained_earnings: str | None
+    sequence: int
+    epoch: int
+
+
+class RecordAnswer(TypedDict):
+    """A log record: `payload` is the exact text that was hashed, hash = SHA-256(previous hash + payload)."""
+
+    sequence: int
+    type: str
+    recorded_at: str
+    hash: str
+    payload: str
+
+
+class TrialBalanceRow(TypedDict):
+    """One account's turnover and balance."""
+
+    account: str
+    name: str
+    type: AccountType
+    currency: str
+    normal_side: Side
+    debits: str
+    credits: str
+    balance: str
+
+
+class TrialBalanceTotal(TypedDict):
+    """Debits and credits of one currency; they are equal."""
+
+    currency: str
+    debits: str
+    credits: str
+
+
+class TrialBalance(TypedDict):
+    """All accounts at one sequence."""
+
+    ledger: str
+    rows: list[TrialBalanceRow]
+    totals: list[TrialBalanceTotal]
+    balanced: bool
+    sequence: int
+    hash: str
+
+
+class BulkResult(TypedDict):
+    """What came of one line of a bulk."""
+
+    index: int
+    status: Literal["posted", "rejected", "failed"]
+    id: NotRequired[str]
+    sequence: NotRequired[int]
+    replayed: NotRequired[bool]
+    code: NotRequired[str]
+    detail: NotRequired[str]
+    facts: NotRequired[dict[str, Any]]
+    errors: NotRequired[list[dict[str, str]]]

@@ -1,0 +1,118 @@
+"""The ledger's start: settings read, parts built, handed to the runtime."""
+
+import asyncio
+import os
+
+from pydantic import Field, SecretStr
+
+from libs.common import db, metrics, runtime, settings, telemetry
+from libs.common.auth import Verifier
+from libs.common.bus import KafkaSettings
+from libs.common.clock import now
+from libs.common.errors import Misconfigured
+from libs.common.http import create_app
+from services.ledger.api import LedgerApi
+from services.ledger.commands import Books
+from services.ledger.consumer import RequestsConsumer
+from services.ledger.pools import MIGRATIONS, create_writer_pool
+from services.ledger.relay import Relay
+from services.ledger.writer import Limits
+
+VERSION = "0.1.0"
+OBSERVE_S = 1.0
+
+
+class LedgerSettings(settings.ServiceSettings):
+    """What the ledger can be told from outside."""
+
+    migrator_dsn: SecretStr | None = Field(
+        None, alias="LEDGERBUS_POSTGRES_MIGRATOR_DSN", description="owner of the tables; needed to migrate on start"
+    )
+    writer_dsn: SecretStr = Field(alias="LEDGERBUS_POSTGRES_WRITER_DSN", description="role that posts")
+    reader_dsn: SecretStr = Field(
+        alias="LEDGERBUS_POSTGRES_READER_DSN", description="role that reads one organization's rows"
+    )
+    auditor_dsn: SecretStr = Field(
+        alias="LEDGERBUS_POSTGRES_AUDITOR_DSN", description="role that reads all: relay and proof"
+    )
+    writer_connections: int = Field(
+        12, ge=2, alias="LEDGERBUS_LEDGER_WRITER_CONNECTIONS", description="statements under way at once"
+    )
+    batch_requests: int = Field(
+        1_000, ge=1, alias="LEDGERBUS_LEDGER_BATCH_REQUESTS", description="requests in one statement at most"
+    )
+    cached_accounts: int = Field(
+        200_000, ge=1_000, alias="LEDGERBUS_LEDGER_CACHED_ACCOUNTS", description="accounts kept in memory at most"
+    )
+
+
+async def migrate(chosen: LedgerSettings) -> None:
+    """Brings the tables up to date, or makes sure that they are."""
+    if chosen.migrate_on_start:
+        if chosen.migrator_dsn is None:
+            raise Misconfigured("MIGRATE_ON_START needs LEDGERBUS_POSTGRES_MIGRATOR_DSN, or set it to false")
+        await db.migrate(chosen.migrator_dsn.get_secret_value(), MIGRATIONS)
+    else:
+        await db.check_migrated(chosen.auditor_dsn.get_secret_value(), MIGRATIONS)
+
+
+async def start() -> int:
+    """Build the ledger and run it until it is told to stop."""
+    chosen = settings.load(LedgerSettings, os.environ)
+    telemetry.configure_logging("ledger", chosen.log_format, chosen.log_level)
+    telemetry.configure_tracing(
+        "ledger",
+        VERSION,
+        otlp_endpoint=chosen.otlp_endpoint,
+        span_file=chosen.span_file,
+        sample_ratio=chosen.trace_sample_ratio,
+    )
+    jwks = chosen.jwks_file or chosen.jwks_url
+    if jwks is None:
+        raise Misconfigured("set LEDGERBUS_JWKS_FILE or LEDGERBUS_JWKS_URL: where the keys of tokens are")
+    verifier = Verifier(chosen.jwt_issuer, chosen.jwt_audience, jwks)
+    await verifier.start()
+    await migrate(chosen)
+    writer = await create_writer_pool(chosen.writer_dsn.get_secret_value(), max_size=chosen.writer_connections)
+    reader = await db.create_pool(chosen.reader_dsn.get_secret_value(), name="ledger-reader", max_size=8)
+    auditor = await db.create_pool(chosen.auditor_dsn.get_secret_value(), name="ledger-auditor", max_size=6)
+    limits = Limits(batch_requests=chosen.batch_requests, cached_accounts=chosen.cached_accounts)
+    relay = Relay(auditor, KafkaSettings.of(chosen))
+    books = Books(writer, now, limits, relay.wake)
+    consumer = RequestsConsumer(books, KafkaSettings.of(chosen))
+    readiness = runtime.Readiness()
+    app = create_app("ledger", VERSION, readiness=readiness, verifier=verifier)
+    LedgerApi(books, reader, auditor).add_to(app)
+    metrics.BUILD_INFO.labels("ledger", VERSION).set(1)
+    return await runtime.run(
+        "ledger",
+        app=app,
+        host=chosen.http_host,
+        port=chosen.http_port,
+        tasks={"relay": relay.run, "requests": consumer.run, "gauges": observing(books)},
+        closers=[
+            ("writer pool", writer.close),
+            ("reader pool", reader.close),
+            ("auditor pool", auditor.close),
+            ("verifier", verifier.close),
+        ],
+        readiness=readiness,
+    )
+
+
+def observing(books: Books) -> runtime.Task:
+    """The task that sets the gauges of queues and caches."""
+
+    async def observe(stopping: runtime.Stopping) -> None:
+        while not stopping.is_set():
+            books.observe()
+            try:
+                await asyncio.wait_for(stopping.wait(), OBSERVE_S)
+            except TimeoutError:
+                continue
+
+    return observe
+
+
+if __name__ == "__main__":
+    runtime.main(start)
