@@ -20,23 +20,18 @@ NEW = -1
 
 
 @dataclass(slots=True)
-class Columns:
-    """Rows of one table, column by column, as arrays for unnest."""
+class Rows:
+    """Rows of one table on their way into arrays for unnest."""
 
-    columns: tuple[list[Any], ...]
-
-    @classmethod
-    def of(cls, width: int) -> "Columns":
-        """No rows yet, of `width` columns."""
-        return cls(tuple([] for _ in range(width)))
+    width: int
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.columns[0])
+        return len(self.rows)
 
-    def add(self, *row: Any) -> None:
-        """One more row."""
-        for column, value in zip(self.columns, row, strict=True):
-            column.append(value)
+    def columns(self) -> tuple[tuple[Any, ...], ...]:
+        """The rows column by column."""
+        return tuple(zip(*self.rows, strict=True)) if self.rows else ((),) * self.width
 
 
 class Moved(NamedTuple):
@@ -54,12 +49,12 @@ class Batch:
     """Everything one statement writes. `expected` is the sequence it was decided on."""
 
     expected: int
-    log: Columns = field(default_factory=lambda: Columns.of(3))
-    requests: Columns = field(default_factory=lambda: Columns.of(5))
-    entries: Columns = field(default_factory=lambda: Columns.of(11))
-    lines: Columns = field(default_factory=lambda: Columns.of(9))
+    log: Rows = field(default_factory=lambda: Rows(3))
+    requests: Rows = field(default_factory=lambda: Rows(5))
+    entries: Rows = field(default_factory=lambda: Rows(11))
+    lines: Rows = field(default_factory=lambda: Rows(9))
     accounts: list[dict[str, Any]] = field(default_factory=list)
-    changes: Columns = field(default_factory=lambda: Columns.of(2))
+    changes: Rows = field(default_factory=lambda: Rows(2))
     decided_on: dict[int, int] = field(default_factory=dict)
     touched: dict[int, Moved] = field(default_factory=dict)
     daily: dict[tuple[int, date], list[int]] = field(default_factory=dict)
@@ -67,10 +62,7 @@ class Batch:
 
     def add(self, record: Record, sealed: Sealed, versions: dict[int, int]) -> None:
         """Folds one record in; `versions` are those its accounts had before it."""
-        sequences, payloads, hashes = self.log.columns
-        sequences.append(sealed.sequence)
-        payloads.append(sealed.payload.decode())
-        hashes.append(sealed.hash)
+        self.log.rows.append((sealed.sequence, sealed.payload.decode(), sealed.hash))
         for no, version in versions.items():
             self.decided_on.setdefault(no, version)
         if isinstance(record, EntryPosted):
@@ -81,7 +73,7 @@ class Batch:
     def add_outcome(self, stamp: Stamp, outcome: int | Rejection) -> None:
         """Remembers the answer under the request's key: the last sequence, or the rejection."""
         if isinstance(outcome, int):
-            self.requests.add(stamp.scope, stamp.key, stamp.fingerprint, outcome, None)
+            self.requests.rows.append((stamp.scope, stamp.key, stamp.fingerprint, outcome, None))
             return
         text = orjson.dumps(
             {
@@ -91,36 +83,30 @@ class Batch:
                 "errors": [list(fault) for fault in outcome.errors],
             }
         )
-        self.requests.add(stamp.scope, stamp.key, stamp.fingerprint, None, text.decode())
+        self.requests.rows.append((stamp.scope, stamp.key, stamp.fingerprint, None, text.decode()))
 
     def _add_entry(self, record: EntryPosted, sequence: int) -> None:
         origin = record.origin
-        self.entries.add(
-            record.id,
-            sequence,
-            record.kind,
-            record.effective_on,
-            record.value_on,
-            record.description,
-            record.external_id,
-            origin.service if origin else None,
-            origin.document if origin else None,
-            record.reverses,
-            len(record.legs),
+        self.entries.rows.append(
+            (
+                record.id,
+                sequence,
+                record.kind,
+                record.effective_on,
+                record.value_on,
+                record.description,
+                record.external_id,
+                origin.service if origin else None,
+                origin.document if origin else None,
+                record.reverses,
+                len(record.legs),
+            )
         )
-        on = record.effective_on
-        account_nos, sequences, places, debits, amounts, currencies, balances, dates, parties = self.lines.columns
+        on, add_line = record.effective_on, self.lines.rows.append
         for place, leg in enumerate(record.legs, 1):
             account, amount, debit = leg.account, leg.amount, leg.side == "debit"
-            account_nos.append(account.no)
-            sequences.append(sequence)
-            places.append(place)
-            debits.append(debit)
-            amounts.append(str(amount))
-            currencies.append(account.currency)
-            balances.append(str(leg.balance_after))
-            dates.append(on)
-            parties.append(leg.party)
+            balance = str(leg.balance_after)
+            add_line((account.no, sequence, place, debit, str(amount), account.currency, balance, on, leg.party))
             day = self.daily.get((account.no, on))
             if day is None:
                 day = self.daily[account.no, on] = [0, 0]
@@ -142,7 +128,7 @@ class Batch:
                 "version": sealed.sequence,
             }
         )
-        self.changes.add(account.no, sealed.sequence)
+        self.changes.rows.append((account.no, sealed.sequence))
         self.decided_on[account.no] = NEW
         self.touched[account.no] = Moved(account.code, account.currency, 0, 0, sealed.sequence)
 
@@ -150,12 +136,12 @@ class Batch:
         """The statement's arguments after the ledger's head, in the order of `store.WRITE_BATCH`."""
         moved = self.touched.values()
         return (
-            *self.log.columns,
-            *self.requests.columns,
-            *self.entries.columns,
-            *self.lines.columns,
+            *self.log.columns(),
+            *self.requests.columns(),
+            *self.entries.columns(),
+            *self.lines.columns(),
             orjson.dumps(self.accounts).decode(),
-            *self.changes.columns,
+            *self.changes.columns(),
             list(self.touched),
             [str(row.debits) for row in moved],
             [str(row.credits) for row in moved],

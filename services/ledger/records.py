@@ -7,6 +7,7 @@ request's key and fingerprint, so that what was promised to whom can be rebuilt.
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -58,7 +59,7 @@ class EntryPosted:
     def body(self) -> dict[str, Any]:
         """The record's own part of the payload."""
         entry: dict[str, Any] = {
-            "id": str(self.id),
+            "id": self.id,
             "kind": self.kind,
             "effective_on": self.effective_on,
             "value_on": self.value_on,
@@ -189,7 +190,7 @@ def seal(ledger: Ledger, epoch: int, sequence: int, body: dict[str, Any], reques
         "type": body["type"],
         "organization": ledger.organization,
         "ledger": ledger.code,
-        "ledger_id": str(ledger.id),
+        "ledger_id": ledger.id,
         "epoch": epoch,
         "sequence": sequence,
         "recorded_at": instant(request.recorded_at),
@@ -207,6 +208,7 @@ def seal(ledger: Ledger, epoch: int, sequence: int, body: dict[str, Any], reques
     return orjson.dumps(envelope)
 
 
+@lru_cache(maxsize=64)
 def instant(at: datetime) -> str:
     """RFC 3339 in UTC with microseconds."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

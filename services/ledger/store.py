@@ -262,7 +262,7 @@ async def committed(connection: Connection, ledger_no: int, batch: Batch, hash_:
             "select hash from log where ledger_no = $1 and sequence = $2", ledger_no, batch.expected + len(batch.log)
         )
         return found is not None and bytes(found) == hash_
-    scopes, keys = batch.requests.columns[:2]
+    scopes, keys = batch.requests.columns()[:2]
     stored = await load_requests(connection, ledger_no, zip(scopes, keys, strict=True))
     return len(stored) == len(keys)
 
