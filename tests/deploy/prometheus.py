@@ -43,13 +43,16 @@ class Prometheus:
                     return health
                 await asyncio.sleep(0.5)
 
+    async def scrapes(self) -> int:
+        """How often the target that was scraped least was scraped."""
+        counted = await self.query("count_over_time(up[1h])")
+        return min((int(series["value"][1]) for series in counted), default=0)
+
     async def until_up(self, jobs: int, scrapes: int) -> None:
-        """Returns when each of that many jobs was scraped that often."""
+        """Returns when that many jobs are up and each was scraped that often."""
         async with asyncio.timeout(60):
             while True:
-                counted = await self.query("count_over_time(up[5m])")
-                seen = [int(series["value"][1]) for series in counted]
-                if len(seen) >= jobs and min(seen) >= scrapes:
+                if len(await self.query("up == 1")) >= jobs and await self.scrapes() >= scrapes:
                     return
                 await asyncio.sleep(0.5)
 

@@ -1,6 +1,7 @@
 """No panel and no alert asks for a metric that does not exist, is empty under load, or is no PromQL."""
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -54,6 +55,21 @@ def test_every_metric_of_the_ledger_s_work_is_on_a_panel() -> None:
     shown = {queries.family(metric) for query in PANELS for metric in queries.metrics_of(query.expression)}
     missing = {name for name in DESCRIBED if name.startswith(("ledger_", "kafka_consumer_", "http_"))} - shown
     assert missing <= {"ledger_cached_accounts", "ledger_recon_mismatches_total", "kafka_consumer_batch_records"}
+
+
+def test_every_metric_of_the_catalogue_is_moved_by_the_code(repository: Path) -> None:
+    """A metric that nothing sets is a promise that is not kept."""
+    catalogue = (repository / "libs" / "common" / "metrics.py").read_text(encoding="utf-8")
+    declared = re.findall(r"^([A-Z_]+) = _(?:counter|gauge|histogram)\(", catalogue, re.MULTILINE)
+    used = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("libs/common", "services")
+        for path in (repository / folder).rglob("*.py")
+        if path.name != "metrics.py"
+    )
+    assert len(declared) == len(CATALOGUE)
+    unused = {name for name in declared if not re.search(rf"\b{name}\b", used)}
+    assert unused <= {"LEDGER_RECON_MISMATCHES"}, "only the recon service's metric waits for its service"
 
 
 @asynccontextmanager
