@@ -282,7 +282,7 @@ async def load_ledger(connection: Connection, organization: str, code: str) -> L
     if row is None:
         return None
     return Ledger(
-        id=row["id"],
+        id=UUID(bytes=row["id"].bytes),
         no=row["no"],
         organization_id=row["organization_id"],
         organization=row["slug"],
