@@ -43,6 +43,21 @@ ANSWERS: Final = "ledger.answers.v1"
 FACTS: Final = "ledger.events.v1"
 HEADS: Final = "ledger.heads.v1"
 
+
+@dataclass(frozen=True, slots=True)
+class LedgerTopics:
+    """The ledger's topics by what they carry, where several stacks share one cluster under other names."""
+
+    requests: str = REQUESTS
+    answers: str = ANSWERS
+    facts: str = FACTS
+    heads: str = HEADS
+
+
+TOPICS: Final = LedgerTopics()
+"""The ledger's topics by their own names."""
+
+
 LEDGER_SOURCE: Final = "ledger"
 """The `ce_source` of everything the ledger publishes."""
 
@@ -239,6 +254,29 @@ class OpenedAccount:
 
 
 @dataclass(slots=True, kw_only=True)
+class AnsweredEntry(PostedEntry):
+    """A journal entry as the one who asked for it is told."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    ledger: str
+    sequence: Ordinal
+    recorded_at: datetime
+    hash: HashText
+    reversed_by: UUID | None
+    actor: str
+
+
+@dataclass(slots=True, kw_only=True)
+class AnsweredAccount(OpenedAccount):
+    """An account as the one who asked for it is told; `version` is the sequence that opened it."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
+    ledger: str
+    version: Ordinal
+    opened_at: datetime
+
+
+@dataclass(slots=True, kw_only=True)
 class RequestPosted:
     """The request was accepted, now or before (`replayed`); an entry or an account came of it."""
 
@@ -249,8 +287,8 @@ class RequestPosted:
     hash: HashText
     request: RequestReference
     replayed: bool
-    entry: PostedEntry | None = None
-    account: OpenedAccount | None = None
+    entry: AnsweredEntry | None = None
+    account: AnsweredAccount | None = None
 
 
 @dataclass(slots=True, kw_only=True)

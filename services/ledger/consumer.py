@@ -1,0 +1,416 @@
+"""The ledger's entrance over Kafka: requests in, every one of them answered.
+
+    record -> decode -> Asked, or Poison (a dead letter)         pure, no waiting
+    batch  -> enqueue all -> wait -> answers -> publish           acknowledged
+           -> only then the next offset in the ledger's own database
+
+* A record whose organization, ledger, idempotency_key and document can be read is always answered; of a wrong shape, or
+  under the key of another ledger (its order would be lost): `malformed`, which is not remembered. What cannot be
+  read, is too long, of an unknown type or without its CloudEvents headers is a dead letter.
+* Each batch may come again: the request key finds what was decided, and the answer is published again under the id it
+  had. Answers that are not remembered (the next try may be taken) have an id of their own per content, so that no inbox
+  takes the good answer for a repetition of the bad one.
+* Who asks is `ce_source`, which the broker's access rules vouch for.
+
+A batch is longer than the writer's statements: while one statement commits, the next is decided and the answers of the
+one before are published.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+from uuid import uuid5
+
+import orjson
+from aiokafka import ConsumerRecord
+from pydantic import ValidationError
+
+from libs.common import metrics
+from libs.common.bus import (
+    DEAD_LETTER_SUFFIX,
+    Batch,
+    CloudEvent,
+    Consumer,
+    Decoded,
+    KafkaSettings,
+    Message,
+    Publisher,
+    cloud_event_headers,
+    parse_headers,
+)
+from libs.common.dead_letters import DEFAULT_LIMITS, VALUE_BYTES_MAX, DeadLetterCount, DeadLetterLimits, dead_letter
+from libs.common.errors import Fault, Poison, Problem, Rejection, Transient
+from libs.common.events import (
+    LEDGER_SOURCE,
+    REQUEST_POSTED,
+    REQUEST_REJECTED,
+    REQUEST_TYPES,
+    TOPICS,
+    AccountWanted,
+    LedgerTopics,
+    Wanted,
+)
+from libs.common.inbox import StoredPositions, advance
+from libs.common.journal import RECORD_BYTES_MAX, ledger_id
+from libs.common.json_text import parse_json
+from libs.common.problems import faults_of
+from libs.common.telemetry import context_from, current_traceparent, get_logger, start_span
+from services.ledger import commands
+from services.ledger.accounts import shape_faults
+from services.ledger.commands import Answer, Asker, Books, Wish, fingerprint_of
+from services.ledger.rejections import NOT_REMEMBERED, reject
+from services.ledger.state import Ledger
+from services.ledger.writer import Outcome, RefusedByGuard
+
+log = get_logger(__name__)
+
+GROUP: Final = "ledger-requests"
+REQUEST_BYTES_MAX: Final = 2 * RECORD_BYTES_MAX
+BATCH_REQUESTS: Final = 4_000
+ANSWERS_AT_ONCE: Final = 1_000
+LINKS_MAX: Final = 100
+ADDRESS: Final = ("organization", "ledger", "idempotency_key", "document")
+ADDRESS_CHARACTERS_MAX: Final = 1_000
+RETRY_S: Final = 1.0
+
+MALFORMED: Final = "malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that will be answered: its address, and what is wished for or why that cannot be."""
+
+    organization: str
+    ledger: str
+    key: str
+    document: str
+    service: str
+    kind: str
+    fingerprint: bytes
+    traceparent: str | None
+    wish: Wish | None
+    refused: Rejection | None
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------
+
+
+def decode(record: ConsumerRecord) -> Asked:
+    """What a record asks for. Raises Poison where nobody could be answered."""
+    event = parse_headers(record.headers)
+    wanted_type = REQUEST_TYPES.get(event.type)
+    if wanted_type is None:
+        raise Poison("type-unknown", f"{event.type[:200]} is no type of this topic", "ce_type")
+    if "\0" in event.source:
+        raise Poison("header-wrong", "header ce_source has a NUL character", "ce_source")
+    raw = record.value
+    if raw is None:
+        raise Poison("value-null", "a request has a value")
+    if len(raw) > REQUEST_BYTES_MAX:
+        raise Poison("oversize", f"{len(raw)} bytes, at most {REQUEST_BYTES_MAX} are taken")
+    body, faults = _json(raw)
+    address = _address(body)
+    kind = event.type.split(".")[1].removesuffix("-wanted")
+    if not faults and record.key != _record_key(address[0], address[1]):
+        faults = [Fault("", "is under a record key that is not its ledger's id: its order would be lost")]
+    wanted: Wanted | None = None
+    if not faults:
+        try:
+            wanted = wanted_type.adapter.validate_json(raw)
+        except ValidationError as error:
+            faults = faults_of(error.errors(include_url=False), body)
+        else:
+            faults = shape_faults(wanted) if isinstance(wanted, AccountWanted) else []
+    if wanted is None or faults:
+        return _malformed(address, event, kind, raw, faults)
+    return _asked(wanted, event, kind, body, len(raw))
+
+
+def _json(raw: bytes) -> tuple[Any, list[Fault]]:
+    """The value, and what is wrong with it although it can be read: names twice, NUL characters, too deep."""
+    try:
+        return parse_json(raw), []
+    except Problem as problem:
+        try:
+            value = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            raise Poison("json-invalid", problem.detail) from problem
+        return value, list(problem.errors) or [Fault("", problem.detail)]
+
+
+def _address(body: Any) -> tuple[str, str, str, str]:
+    """Organization, ledger, key and document, whatever their shape, as long as they can be read."""
+    if not isinstance(body, dict):
+        raise Poison("address-unreadable", "the value is no JSON object")
+    for name in ADDRESS:
+        text = body.get(name)
+        if not isinstance(text, str) or not 0 < len(text) <= ADDRESS_CHARACTERS_MAX:
+            raise Poison(
+                "address-unreadable",
+                f"{name} is no text of 1 to {ADDRESS_CHARACTERS_MAX} characters, so there is nobody to answer",
+                f"/{name}",
+            )
+    return body["organization"], body["ledger"], body["idempotency_key"], body["document"]
+
+
+@lru_cache(maxsize=65_536)
+def _record_key(organization: str, ledger: str) -> bytes:
+    return str(ledger_id(organization, ledger)).encode()
+
+
+@lru_cache(maxsize=4_096)
+def _asker(organization: str, service: str) -> Asker:
+    """A scope over REST has a slash, so a service's name must not bring one of its own."""
+    return Asker(organization, service, service, service.replace("%", "%25").replace("/", "%2F"))
+
+
+def _asked(wanted: Wanted, event: CloudEvent, kind: str, body: dict[str, Any], size: int) -> Asked:
+    del body["idempotency_key"]
+    fingerprint = fingerprint_of([event.type, body])
+    traceparent = event.traceparent if context_from(event.traceparent) else None
+    wish = Wish(
+        asker=_asker(wanted.organization, event.source),
+        ledger=wanted.ledger,
+        request=wanted.request(),
+        key=wanted.idempotency_key,
+        fingerprint=fingerprint,
+        size=size,
+        lookup=True,
+        traceparent=traceparent,
+    )
+    return Asked(
+        wanted.organization,
+        wanted.ledger,
+        wanted.idempotency_key,
+        wanted.document,
+        event.source,
+        kind,
+        fingerprint,
+        traceparent,
+        wish,
+        None,
+    )
+
+
+def _malformed(
+    address: tuple[str, str, str, str], event: CloudEvent, kind: str, raw: bytes, faults: Sequence[Fault]
+) -> Asked:
+    first = faults[0]
+    more = f" ({len(faults) - 1} more)" if len(faults) > 1 else ""
+    rejection = Rejection(MALFORMED, f"{first.pointer or 'The request'} {first.detail}.{more}", {}, faults)
+    traceparent = event.traceparent if context_from(event.traceparent) else None
+    return Asked(*address, event.source, kind, fingerprint_of(raw.hex()), traceparent, None, rejection)
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def answer_id(asked: Asked, rejection: Rejection | None) -> str:
+    """The event id of an answer: one per request key, and one per content for what is not remembered under the key."""
+    names = [asked.service, asked.key]
+    if rejection is not None and (rejection.code == MALFORMED or rejection.code in NOT_REMEMBERED):
+        names += [rejection.code, asked.fingerprint.hex()]
+    return str(uuid5(ledger_id(asked.organization, asked.ledger), "\x1f".join(names)))
+
+
+def answer_value(asked: Asked, answer: Answer) -> bytes:
+    """The value of an answer: `RequestPosted` or `RequestRejected` as JSON."""
+    value: dict[str, Any] = {"organization": asked.organization, "ledger": asked.ledger}
+    if answer.rejection is None:
+        value |= {"sequence": answer.sequence, "hash": answer.hash, answer.kind: answer.body}
+    else:
+        rejection = answer.rejection
+        value |= {
+            "code": rejection.code,
+            "detail": rejection.detail,
+            "facts": rejection.facts,
+            "errors": [{"pointer": fault.pointer, "detail": fault.detail} for fault in rejection.errors],
+        }
+    value["request"] = {"service": asked.service, "idempotency_key": asked.key, "document": asked.document}
+    value["replayed"] = answer.replayed
+    return orjson.dumps(value)
+
+
+class RequestsConsumer:
+    """Reads `ledger.requests.v1` as `member` of its group; `run` is a task of the runtime.
+
+    `member` is this process's own name, the same after a restart, so that a restart moves no partition; two processes
+    never share one. Without it a killed process keeps its partitions until its session times out (30 s).
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        kafka: KafkaSettings,
+        *,
+        member: str | None = None,
+        group: str = GROUP,
+        topics: LedgerTopics = TOPICS,
+        limits: DeadLetterLimits = DEFAULT_LIMITS,
+        batch_requests: int = BATCH_REQUESTS,
+    ) -> None:
+        self._books = books
+        self._topics = topics
+        self._group = group
+        self._refused_by_guard = DeadLetterCount(limits)
+        self._publisher = Publisher(
+            kafka,
+            name="ledger-answers",
+            required_topics={
+                topics.answers: 2 * RECORD_BYTES_MAX,
+                topics.requests + DEAD_LETTER_SUFFIX: VALUE_BYTES_MAX + 64 * 1024,
+            },
+        )
+        self._consumer: Consumer[Asked] = Consumer(
+            kafka,
+            topic=topics.requests,
+            group=group,
+            member=member,
+            positions=StoredPositions(books.pool),
+            decode=decode,
+            accept=self._accept,
+            dead_letters=self._publisher,
+            limits=limits,
+            max_records=batch_requests,
+        )
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Answer requests until `stopping` is set; the batch in hand is finished. Raises what must stop the process."""
+        try:
+            if await self._connected(stopping):
+                await self._consumer.run(stopping)
+        finally:
+            await self._publisher.stop()
+
+    async def _connected(self, stopping: asyncio.Event) -> bool:
+        """Waits for Kafka; False where the stop came first."""
+        while not stopping.is_set():
+            try:
+                await self._publisher.start()
+            except Transient as error:
+                log.warning("requests-wait-for-kafka", error=str(error))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), RETRY_S)
+            else:
+                return True
+        return False
+
+    async def _accept(self, batch: Batch[Asked]) -> None:
+        """Every request of the batch answered, then the position moved."""
+        traceparents = [item.value.traceparent for item in batch.items if item.value.traceparent is not None]
+        with start_span(
+            f"consume {batch.topic}",
+            traceparent=traceparents[0] if len(traceparents) == 1 else None,
+            links=traceparents[:LINKS_MAX],
+            attributes={"messaging.system": "kafka", "messaging.batch.message_count": len(batch.items)},
+        ):
+            await self._answer_all(batch.items)
+            async with self._books.pool.acquire() as connection:
+                await advance(
+                    connection, batch.cluster_id, batch.topic, batch.partition, batch.expected, batch.next_offset
+                )
+
+    async def _answer_all(self, items: Sequence[Decoded[Asked]]) -> None:
+        places = {(item.value.organization, item.value.ledger) for item in items if item.value.wish is not None}
+        ledgers = {place: await self._books.find(*place) for place in places}
+        waiting: list[asyncio.Future[Outcome] | None] = []
+        try:
+            for item in items:
+                asked = item.value
+                ledger = ledgers[asked.organization, asked.ledger] if asked.wish is not None else None
+                waiting.append(commands.enqueue(self._books, ledger, asked.wish) if ledger and asked.wish else None)
+            for start in range(0, len(items), ANSWERS_AT_ONCE):
+                end = start + ANSWERS_AT_ONCE
+                await self._answer(items[start:end], waiting[start:end], ledgers)
+        except Exception:
+            await _settle(waiting)
+            raise
+
+    async def _answer(
+        self,
+        items: Sequence[Decoded[Asked]],
+        waiting: Sequence["asyncio.Future[Outcome] | None"],
+        ledgers: dict[tuple[str, str], Ledger | None],
+    ) -> None:
+        """Publishes the answers to some requests in their order, and dead letters for what a defect keeps out."""
+        letters: list[Message] = []
+        answers: dict[int, Answer] = {}
+        decided: dict[tuple[str, str], list[tuple[int, Outcome, Wish]]] = {}
+        for place, (item, future) in enumerate(zip(items, waiting, strict=True)):
+            asked = item.value
+            if asked.refused is not None:
+                answers[place] = _unremembered(asked.refused)
+            elif future is None or asked.wish is None:
+                answers[place] = _unremembered(reject("unknown-ledger", ledger=asked.ledger))
+            else:
+                try:
+                    outcome = await future
+                except RefusedByGuard as error:
+                    letters.append(self._letter(item, error))
+                else:
+                    decided.setdefault((asked.organization, asked.ledger), []).append((place, outcome, asked.wish))
+        for books_of, rows in decided.items():
+            ledger = ledgers[books_of]
+            assert ledger is not None, "what was enqueued has a ledger"
+            told = await commands.answers(
+                self._books, ledger, [outcome for _, outcome, _ in rows], [wish for _, _, wish in rows]
+            )
+            answers.update((place, answer) for (place, _, _), answer in zip(rows, told, strict=True))
+        now = self._books.clock()
+        messages = [self._message(items[place].value, answer, now) for place, answer in sorted(answers.items())]
+        self._refused_by_guard.decoded(len(messages))
+        await self._publisher.publish(messages + letters)
+        for _ in letters:
+            metrics.KAFKA_DEAD_LETTERS.labels(self._topics.requests, "refused-by-guard").inc()
+
+    def _message(self, asked: Asked, answer: Answer, now: datetime) -> Message:
+        outcome = "replayed" if answer.replayed else "rejected" if answer.rejection else "posted"
+        metrics.LEDGER_TX.labels(asked.kind, outcome).inc()
+        answered = REQUEST_POSTED if answer.rejection is None else REQUEST_REJECTED
+        headers = cloud_event_headers(
+            answered.name,
+            LEDGER_SOURCE,
+            answer_id(asked, answer.rejection),
+            now,
+            traceparent=_traced(asked, outcome, answer.sequence),
+        )
+        return Message(self._topics.answers, asked.document.encode(), answer_value(asked, answer), headers)
+
+    def _letter(self, item: Decoded[Asked], error: RefusedByGuard) -> Message:
+        """The domain accepted what the database refuses, tried alone: a defect of ours that a person looks at."""
+        poison = Poison("refused-by-guard", str(error))
+        log.error("request-refused-by-guard", document=item.value.document, error=str(error))
+        self._refused_by_guard.poisoned(self._topics.requests, poison)
+        return dead_letter(item.record, poison, group=self._group)
+
+
+def _traced(asked: Asked, outcome: str, sequence: int) -> str | None:
+    """A span of ours in the requester's own trace, where it is recorded; the answer continues it."""
+    if asked.traceparent is None or not asked.traceparent.endswith("1"):
+        return asked.traceparent
+    with start_span(
+        "answer request",
+        traceparent=asked.traceparent,
+        links=[batch] if (batch := current_traceparent()) else [],
+        attributes={"ledgerbus.outcome": outcome, "ledgerbus.sequence": sequence},
+    ) as span:
+        return span.traceparent
+
+
+def _unremembered(rejection: Rejection) -> Answer:
+    metrics.LEDGER_REJECTIONS.labels(rejection.code).inc()
+    return Answer("", None, rejection, False)
+
+
+async def _settle(waiting: Sequence["asyncio.Future[Outcome] | None"]) -> None:
+    """Waits for what is queued already, so that a batch that comes again meets nothing of itself."""
+    futures = [future for future in waiting if future is not None]
+    if futures:
+        await asyncio.wait(futures)
+    for future in futures:
+        if not future.cancelled():
+            future.exception()
