@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from libs.devstack import services
-from libs.devstack.errors import StackError, StartError
+from libs.devstack.errors import FolderInUseError, StackError, StartError
 from libs.devstack.folder import StackFolder
 from libs.devstack.services import SERVICES, ServiceSpec
 from libs.devstack.supervisor import Supervisor
@@ -77,14 +77,23 @@ async def _work(supervisor: Supervisor, ready: Ready | None) -> None:
         await asyncio.wait([watching])
 
 
-def start_detached(data_dir: Path, *, quiet: bool = False) -> dict[str, Any]:
-    """Starts the stack in the background and waits until it is ready; returns its status. StackError otherwise."""
+def start_detached(
+    data_dir: Path, *, quiet: bool = False, program: Sequence[str] = ("-m", "libs.devstack.stack")
+) -> dict[str, Any]:
+    """Starts the stack in the background and waits until it is ready; returns its status. StackError otherwise.
+
+    `program` follows the Python interpreter and gets the folder as its argument.
+    """
+    if (running := StackFolder(data_dir).holder()) is not None:
+        raise FolderInUseError(
+            f"A stack is already running on {data_dir} (process id {running}).", "use it, or stop it"
+        )
     folder = StackFolder(data_dir)
     folder.logs.mkdir(parents=True, exist_ok=True)
     log = folder.log("supervisor")
     log.write_text("", encoding="utf-8")
     with log.open("ab") as sink:
-        command = [sys.executable, "-m", "libs.devstack.stack", str(folder.path)]
+        command = [sys.executable, *program, str(folder.path)]
         root = Path(__file__).resolve().parents[2]
         child = subprocess.Popen(
             command, cwd=root, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
@@ -94,9 +103,8 @@ def start_detached(data_dir: Path, *, quiet: bool = False) -> dict[str, Any]:
         is_over = child.poll() is not None
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         if is_over:
-            raise StartError(
-                "The stack did not start:\n" + "\n".join(lines[-_TOLD_LINES:]), f"its whole output is in {log}"
-            )
+            untold = lines[-_TOLD_LINES:] if quiet else lines[told:]
+            raise StartError("\n".join(["The stack did not start.", *untold]), f"its whole output is in {log}")
         for line in lines[told:]:
             say(line)
         told = len(lines)

@@ -62,6 +62,10 @@ class RunningStack:
         return look
 
 
+def _pids(status: dict[str, Any]) -> dict[str, int]:
+    return {name: entry["pid"] for name, entry in status.items() if isinstance(entry, dict)}
+
+
 def _is_alive(pid: int) -> bool:
     """False also for an orphan that ended and that nobody has collected yet."""
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -186,7 +190,7 @@ async def test_two_stacks_live_side_by_side_and_a_stop_keeps_data_and_ports(
 async def test_a_killed_supervisor_leaves_nothing_and_its_folder_starts_again(tmp_path: Path) -> None:
     folder = tmp_path / "books"
     async with running(folder) as stack:
-        pids = [entry["pid"] for entry in stack.status().values() if isinstance(entry, dict)]
+        pids = _pids(stack.status()).values()
         stack.supervisor.kill()
         await stack.supervisor.wait()
     async with running(folder) as again:
@@ -228,6 +232,17 @@ async def test_what_runs_when_ready_ends_the_stack_with_its_failure(tmp_path: Pa
         await run_stack(tmp_path / "books", ready=play, quiet=True, specs=[])
     assert seen
     assert not stack_status(tmp_path / "books")["running"]
+
+
+async def test_a_detached_stack_outlives_its_starter_until_it_is_stopped(tmp_path: Path) -> None:
+    program = ("-m", "tests.support.child_stack")
+    status = await asyncio.to_thread(start_detached, tmp_path / "books", quiet=True, program=program)
+    assert status["running"]
+    assert status["gateway"]["ready"]
+    with pytest.raises(FolderInUseError):
+        await asyncio.to_thread(start_detached, tmp_path / "books", quiet=True, program=program)
+    assert await asyncio.to_thread(stop_stack, tmp_path / "books")
+    assert not [pid for name, pid in _pids(status).items() if _is_alive(pid) and name != "supervisor"]
 
 
 async def test_a_detached_start_that_fails_shows_why(tmp_path: Path) -> None:
