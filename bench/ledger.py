@@ -2,8 +2,9 @@
 
     python -m bench.ledger [--only writer,http,gateway,kafka,bulk] [--seconds 4] [--runs 3] [--json FILE]
 
-`writer` runs on a PostgreSQL of its own (fsync on), the others on a whole stack of their own in a temporary folder, with
-every guard and projection on. The load comes from this process, on the same machine. At the end the books are verified.
+`writer` runs on a PostgreSQL of its own (fsync on), the others on a whole stack of their own in a temporary folder,
+with every guard and projection on. The load comes from this process, on the same machine. At the end the books are
+verified.
 """
 
 import argparse

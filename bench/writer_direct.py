@@ -163,9 +163,7 @@ def _rows(chosen: random.Random, batch: int, sequence: int) -> dict[str, list[tu
         payload = _PAYLOAD.format(id=id_, sequence=sequence, amount=amount, print="0" * 64)
         rows["log"].append((1, sequence, payload, b"h" * 32))
         rows["requests"].append((1, "api/bench", str(id_), b"f" * 32, sequence, None))
-        rows["entries"].append(
-            (1, id_, sequence, "normal", TODAY, TODAY, "payment", None, None, None, None, 2)
-        )
+        rows["entries"].append((1, id_, sequence, "normal", TODAY, TODAY, "payment", None, None, None, None, 2))
         for line, (account, debit) in enumerate(((debited, True), ((debited + 1) % ACCOUNTS, False)), 1):
             rows["lines"].append((1, account, sequence, line, debit, amount, "USD", amount, TODAY, None))
     return rows
@@ -186,4 +184,6 @@ async def measure(report: Report, runs: int, seconds: float) -> None:
         for batch in BATCHES:
             report.add(f"writer direct, batch {batch:,}", figures[batch, False], "entries/s", loop.value)
         spread = report.figures[-1].value
-        report.add("writer direct, batch 1,000, one hot account", figures[1_000, True], "entries/s", spread, "of spread")
+        report.add(
+            "writer direct, batch 1,000, one hot account", figures[1_000, True], "entries/s", spread, "of spread"
+        )

@@ -1,9 +1,9 @@
 """What can be asked of the ledger: one function for every entrance, REST and Kafka alike.
 
-`enqueue` hands a request to its ledger's writer and gives a future, so that a consumer can queue thousands and wait once;
-`answer` turns what came of it into what the asker is told; `ask` is both, for one. Nothing here decides or commits: the
-rules are in domain.py, the batch and its commit in writer.py. What opens books (organizations, ledgers, currencies) is a
-single statement of its own.
+`enqueue` hands a request to its ledger's writer and gives a future, so that a consumer can queue thousands and wait
+once; `answers` turns what came of them into what the askers are told; `ask` is both, for one. Nothing here decides or
+commits: the rules are in domain.py, the batch and its commit in writer.py. What opens books (organizations, ledgers,
+currencies) is a single transaction of its own.
 """
 
 import asyncio

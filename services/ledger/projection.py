@@ -1,8 +1,8 @@
 """What a batch of records writes, folded in memory: each table's rows once, in their final state.
 
 Steps of one SQL statement share a snapshot and cannot see each other, so every projection table is written by exactly
-one step, as one row per key. Any mix of records in one batch leaves the same tables as batches of one: appended rows are
-concatenated, moved rows keep their last state (and the version they were decided on), sums are added up.
+one step, as one row per key. Any mix of records in one batch leaves the same tables as batches of one: appended rows
+are concatenated, moved rows keep their last state (and the version they were decided on), sums are added up.
 """
 
 from dataclasses import dataclass, field

@@ -285,7 +285,7 @@ def _event(row: asyncpg.Record) -> dict[str, Any]:
 async def list_entries(
     connection: Connection, ledger: Ledger, filters: Mapping[str, Any], before: int, limit: int
 ) -> list[EntryAnswer]:
-    """Entries, newest first. `filters`: from, to (effective dates), account, origin, external_id, q (in description)."""
+    """Entries, newest first. `filters`: from, to (effective dates), account, origin, external_id, q (description)."""
     rows = await connection.fetch(
         """
         select g.payload, g.hash, r.id as reversed_by

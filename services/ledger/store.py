@@ -1,8 +1,8 @@
 """All SQL that writes, and what a decision reads. Every function takes the caller's connection; nobody here commits.
 
 `write_batch` is the one statement: its first step moves the ledger's head forward if it is still where the batch was
-decided, every other step joins that step's row, so that nothing is written where another writer was faster. Each table is
-written by one step, in its final state. The last step raises unless every expected row was written.
+decided, every other step joins that step's row, so that nothing is written where another writer was faster. Each table
+is written by one step, in its final state. The last step raises unless every expected row was written.
 """
 
 from collections.abc import Iterable, Sequence
@@ -48,7 +48,8 @@ with l as (
         $21::text[], $22::text[], $23::text[], $24::uuid[], $25::smallint[]) t
     returning 1
 ), n as (
-    insert into lines (ledger_no, account_no, sequence, line, debit, amount, currency, balance_after, effective_on, party)
+    insert into lines (ledger_no, account_no, sequence, line, debit, amount, currency, balance_after, effective_on,
+        party)
     select l.no, t.* from l, unnest($26::integer[], $27::bigint[], $28::smallint[], $29::boolean[],
         $30::text[]::numeric[], $31::text[], $32::text[]::numeric[], $33::date[], $34::text[]) t
     returning 1
@@ -62,7 +63,8 @@ with l as (
     from l, jsonb_to_recordset($35::text::jsonb) as t (no integer, id uuid, code text, name text, type text,
         normal_side text, currency text, decimals smallint, heading jsonb, parent_no integer, summary boolean,
         control_owner text, reconcilable boolean, cash boolean, cash_flow_class text, monetary boolean,
-        translation text, overdraft_policy text, overdraft_limit numeric, external_id text, metadata jsonb, version bigint)
+        translation text, overdraft_policy text, overdraft_limit numeric, external_id text, metadata jsonb,
+        version bigint)
     returning 1
 ), c as (
     insert into account_changes (ledger_no, account_no, sequence)
@@ -256,7 +258,7 @@ async def load_currencies(connection: Connection, organization: UUID) -> dict[st
 
 
 async def committed(connection: Connection, ledger_no: int, batch: Batch, hash_: bytes) -> bool:
-    """Whether a batch of unknown outcome is in the books. The caller holds the ledger's row lock, so no ghost is left."""
+    """Whether a batch of unknown outcome is in the books. The caller holds the row lock, so no ghost is left."""
     if len(batch.log):
         found = await connection.fetchval(
             "select hash from log where ledger_no = $1 and sequence = $2", ledger_no, batch.expected + len(batch.log)

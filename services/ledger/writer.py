@@ -2,15 +2,16 @@
 
     put -> queue -> prepare (load what is missing, decide each in memory) -> one statement -> answers
 
-* Group commit never waits for company: a request that finds no statement under way goes alone and at once. Requests that
-  arrive meanwhile form the next batch; a full one is decided while the statement before it is still committing.
-* The cached accounts are true exactly while the ledger's sequence is the one last seen. Every load brings the sequence of
-  its own snapshot; if it is neither the one before nor the one after the statement under way, another writer was here and
-  the cache is dropped. A lost race writes nothing: drop, load, decide again; after a few in a row under the row lock.
-* A connection that breaks in the statement leaves the outcome unknown: take the row lock (which waits for the ghost) and
-  look whether the batch is there. Who waits longer than that is told 503 and finds the answer under its key.
-* What the database refuses although the domain accepted it is a defect: the batch is tried again one by one, so that one
-  request is answered 500 and the others stand.
+* Group commit never waits for company: a request that finds no statement under way goes alone and at once. Requests
+  that arrive meanwhile form the next batch; a full one is decided while the statement before it is still committing.
+* The cached accounts are true exactly while the ledger's sequence is the one last seen. Every load brings the sequence
+  of its own snapshot; if it is neither the one before nor the one after the statement under way, another writer was
+  here and the cache is dropped. A lost race writes nothing: drop, load, decide again; after a few in a row under the
+  row lock.
+* A connection that breaks in the statement leaves the outcome unknown: take the row lock (which waits for the ghost)
+  and look whether the batch is there. Who waits longer than that is told 503 and finds the answer under its key.
+* What the database refuses although the domain accepted it is a defect: the batch is tried again one by one, so that
+  one request is answered 500 and the others stand.
 
 Any number of writers may run for one ledger; the statement decides. At rest a ledger costs its cached accounts only.
 """
