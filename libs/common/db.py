@@ -13,7 +13,7 @@ import asyncio
 import random
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -130,7 +130,7 @@ async def _begun(connection: Connection, begin: str) -> AsyncIterator[Connection
     try:
         yield connection
     except BaseException:
-        if not connection.is_closed():
+        with suppress(asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError):  # gone: the server rolls back
             await connection.execute("rollback")
         raise
     await connection.execute("commit")

@@ -259,9 +259,12 @@ async def _discard(producer: AIOKafkaProducer) -> None:
         for task in left:
             task.cancel()
     held = producer._message_accumulator
-    for batch in [*chain(*held._batches.values()), *held._pending_batches]:
+    batches = {*chain(*held._batches.values()), *held._pending_batches}
+    held._pending_batches.update(batches)  # a batch waiting to be sent again takes itself out of these, and must be in
+    for batch in batches:
         batch.failure(KafkaConnectionError("thrown away"))
         batch.future.exception()
+        batch._drain_waiter.exception()
     try:
         async with asyncio.timeout(5):
             await producer.stop()
