@@ -1,0 +1,109 @@
+"""The guides are true: their bodies fit the vocabulary, and their commands run as they stand on a running stack."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from libs.cli import session
+from libs.common.events import EntryWanted
+from libs.common.journal import AccountRequest, EntryRequest
+from libs.devstack.stack import start_detached, stop_stack
+
+ENTRY, ACCOUNT, WANTED = TypeAdapter(EntryRequest), TypeAdapter(AccountRequest), TypeAdapter(EntryWanted)
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BODY = re.compile(r"--data '(\{.*?\n?\s*\})'(?!\")", re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    return [text for found, text in _BLOCK.findall(page.read_text(encoding="utf-8")) if found == language]
+
+
+def bodies(page: Path) -> list[dict[str, Any]]:
+    """The JSON bodies that the page's shell commands send."""
+    text = "\n".join(blocks(page, "sh")).replace("'\"'\"'", "\\u0027")
+    return [orjson.loads(body) for body in _BODY.findall(text)]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/guides/first-entry.md"])
+def test_bodies_fit_the_vocabulary(repository: Path, name: str) -> None:
+    found = bodies(repository / name)
+    entries = [body for body in found if "lines" in body]
+    accounts = [body for body in found if "code" in body]
+    assert entries
+    for body in entries:
+        ENTRY.validate_json(orjson.dumps(body))
+    for body in accounts:
+        ACCOUNT.validate_json(orjson.dumps(body))
+
+
+def test_the_kafka_request_fits_its_type(repository: Path) -> None:
+    (body,) = blocks(repository / "docs" / "guides" / "kafka-requests.md", "json")
+    wanted = WANTED.validate_json(body)
+    assert wanted.document == "payment/4711"
+    with pytest.raises(ValidationError):
+        WANTED.validate_json(body.replace('"document"', '"documnet"'))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The data folder of a running stack."""
+    made: Path = tmp_path_factory.mktemp("stack")
+    start_detached(made, quiet=True)
+    try:
+        yield made
+    finally:
+        stop_stack(made)
+
+
+def _shell(folder: Path, script: str) -> str:
+    """What a reader's shell prints: the commands as they stand, with this stack's address and data folder."""
+    gateway = session.running(folder).gateway
+    script = script.replace("http://127.0.0.1:8080", gateway)
+    script = script.replace(".venv/bin/ledgerbus", f"{sys.executable} -m libs.cli.main --data {folder}")
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=root,
+        env={**os.environ, "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(300)
+def test_the_readme_s_first_entry_is_posted(repository: Path, folder: Path) -> None:
+    script = next(block for block in blocks(repository / "README.md", "sh") if "curl" in block)
+    first, again = _shell(folder, script), _shell(folder, script)
+    for said in (first, again):
+        assert '"balance_after":"1000.00"' in said
+        assert '"posted":"1000.00"' in said
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(300)
+def test_the_first_entry_guide_runs_from_top_to_bottom(repository: Path, folder: Path) -> None:
+    steps = blocks(repository / "docs" / "guides" / "first-entry.md", "sh")
+    script = "\n".join(steps).replace("--org shop", "--org guide")
+    rent = re.compile(r'\\?"external_id":"rent/2026-01"')
+    said = _shell(
+        folder, script.replace("/entries/ENTRY_ID/reverse", "/entries/00000000-0000-0000-0000-000000000000/reverse")
+    )
+    assert rent.search(said)
+    assert '"code":"entry-not-balanced"' in said
+    assert '"posted":"4000.00"' in said
+    assert '"balanced":true' in said
+    assert '"code":"unknown-entry"' in said
