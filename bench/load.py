@@ -71,7 +71,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
         self._send()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -79,12 +79,15 @@ class _Connection(asyncio.Protocol):
 async def closed_loop(url: str, connections: int, seconds: float, next_request: Callable[[], bytes]) -> Load:
     """Runs `connections` clients against a service for some seconds; `next_request` gives whole HTTP requests."""
     address = urlsplit(url)
+    assert address.hostname is not None
+    assert address.port is not None
+    host, port = address.hostname, address.port
     load, started = Load(), time.perf_counter()
     loop = asyncio.get_running_loop()
     clients = []
     for _ in range(connections):
         _, client = await loop.create_connection(
-            lambda: _Connection(next_request, load, started + seconds), address.hostname, address.port
+            lambda: _Connection(next_request, load, started + seconds), host, port
         )
         clients.append(client)
     await asyncio.gather(*(client.ended for client in clients))

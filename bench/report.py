@@ -1,4 +1,4 @@
-"""What a benchmark prints: the machine, the settings, every figure with its runs and spread, and a reference beside it."""
+"""What a benchmark prints: machine, settings, every figure with its runs and spread, and a reference beside it."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(slots=True)
 class Figure:
-    """One measured figure: the median of its runs, their spread ((max - min) / median), and what it is compared with."""
+    """One measured figure: the median of its runs, their spread ((max - min) / median), and its reference."""
 
     name: str
     value: float

@@ -1,8 +1,8 @@
 """The vocabulary: what a ledger, an account and a journal entry are, as plain values. Read this file first.
 
-Everything that asks for a posting, over REST or Kafka, asks in these words; everything the ledger says is made of them.
-A line has a positive amount and a side; signed numbers exist only in balances, with the normal side named.
-The classes are plain dataclasses: the edges check JSON straight into them (`__pydantic_config__` is for that check alone).
+Everything that asks for a posting, over REST or Kafka, asks in these words; everything the ledger says is made of
+them. A line has a positive amount and a side; signed numbers exist only in balances, with the normal side named.
+The classes are plain dataclasses: the edges check JSON straight into them (`__pydantic_config__` is for that alone).
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID, uuid5
 
 from annotated_types import Ge, Le, Len, MaxLen
+from typing_extensions import TypeAliasType
 
 from libs.common.money import AMOUNT_PATTERN, EXPONENT_MAX
 
@@ -69,7 +70,13 @@ AmountText = Annotated[str, Pattern(AMOUNT_PATTERN)]
 RateText = Annotated[str, Pattern(r"^[0-9]{1,20}(\.[0-9]{1,20})?$")]
 ShortText = Annotated[str, Len(1, 200)]
 LongText = Annotated[str, MaxLen(2_000)]
-Metadata = dict[Annotated[str, Len(1, 100)], Any]
+MetadataValue = TypeAliasType(
+    "MetadataValue",
+    "bool | Annotated[int, Ge(-(2**63)), Le(2**63 - 1)] | Annotated[float, Ge(-(2**53)), Le(2**53)] | str"
+    " | list[MetadataValue] | dict[str, MetadataValue] | None",
+)
+"""Any JSON value that all readers keep as it is: whole numbers of 64 bits, others to 2**53, texts, lists, objects."""
+Metadata = dict[Annotated[str, Len(1, 100)], MetadataValue]
 
 _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 
