@@ -58,10 +58,18 @@ def to_minor(text: str, exponent: int) -> int | AmountFault:
 
 def from_text(text: str, exponent: int) -> int:
     """Minor units of any exact text, signed; raises ValueError where `text` has more decimals than the currency."""
-    value = Decimal(text).scaleb(exponent)
-    if value != value.to_integral_value():
-        raise ValueError(f"{text} has more than {exponent} decimals")
-    return int(value)
+    sign, digits, place = Decimal(text).as_tuple()
+    if not isinstance(place, int):
+        raise ValueError(f"{text} is no amount")
+    value = int("".join(map(str, digits)))
+    shift = place + exponent
+    if shift >= 0:
+        value *= int(10**shift)
+    else:
+        value, left = divmod(value, 10**-shift)
+        if left:
+            raise ValueError(f"{text} has more than {exponent} decimals")
+    return -value if sign else value
 
 
 def to_text(minor: int, exponent: int) -> str:

@@ -1,0 +1,242 @@
+"""Tables of attempts: one row is one attempt, its last column the verdict.
+
+    open     | CASH asset USD                                                   | opened
+    entry    | RENT debit 10.00; CASH credit 10.00; id 1; on 2026-03-01          | posted CASH=-10.00
+    transfer | ALICE -> BOB 5.00                                                 | insufficient-funds available=0.00
+    reverse  | 1; as invoicing                                                   | already-reversed
+
+Rows act on one ledger (functional currency USD, own units WEI with 18 decimals and POINT-X with 0) in their order. A
+verdict is `opened` or `posted` with balances on their accounts' normal sides, or a rejection's code with facts of it.
+Parts of an attempt are divided by `;`. Besides lines: `id N`, `external TEXT`, `on DATE`, `rate BASE/COUNTER RATE`,
+`as SERVICE`, `key TEXT`, `body TEXT` (what the fingerprint is of), `size BYTES`, `metadata BYTES`, `lines N` (the first
+two lines over and over). Options of an account: `normal=`, `overdraft=`, `limit=`, `owner=`, `parent=`, `summary`,
+`metadata=BYTES`.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID
+
+from libs.common.errors import Rejection
+from libs.common.journal import (
+    AccountRequest,
+    EntryRequest,
+    LineRequest,
+    Metadata,
+    Overdraft,
+    Rate,
+    ReversalRequest,
+    TransferRequest,
+    ledger_id,
+    organization_id,
+)
+from libs.common.money import ISO_4217, Currency, to_text
+from services.ledger.domain import Accepted, Request, Stamp, decide
+from services.ledger.records import EntryPosted, append
+from services.ledger.state import (
+    EntryToReverse,
+    KnownEntry,
+    KnownRequest,
+    Ledger,
+    LedgerState,
+    Posted,
+    ReversedLine,
+)
+from tests.ledger.asking import line
+
+RULES = Path(__file__).with_name("rules")
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+OWN_UNITS = {"WEI": Currency("WEI", 18), "POINT-X": Currency("POINT-X", 0)}
+LEDGER = Ledger(
+    id=ledger_id("demo", "main"),
+    no=1,
+    organization_id=organization_id("demo"),
+    organization="demo",
+    code="main",
+    functional_currency=ISO_4217["USD"],
+    time_zone="UTC",
+    day_cut_off=time(0),
+)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One row, read."""
+
+    row: str
+    request: Request
+    verdict: str
+    words: dict[str, str]
+    service: str = "api"
+    key: str = ""
+    fingerprint: bytes = b""
+    size: int = 200
+
+
+def rules(name: str) -> list[Attempt]:
+    """The rows of the file `rules/<name>.txt`."""
+    return table((RULES / f"{name}.txt").read_text(encoding="utf-8"))
+
+
+def table(text: str) -> list[Attempt]:
+    """The rows of a table; empty ones and those that begin with # say nothing."""
+    rows = [row.strip() for row in text.splitlines()]
+    return [_attempt(row, number) for number, row in enumerate(rows) if row and not row.startswith("#")]
+
+
+def _attempt(row: str, number: int) -> Attempt:
+    kind, asked, verdict = (column.strip() for column in row.split("|"))
+    parts = [part.strip() for part in asked.split(";")]
+    named = {name: rest for name, _, rest in (part.partition(" ") for part in parts) if name in _NAMED}
+    plain = [part for part in parts if part.partition(" ")[0] not in _NAMED | {"rate"}]
+    rates = [part.split()[1:] for part in parts if part.startswith("rate ")]
+    code, *facts = verdict.split()
+    attempt = Attempt(row, _request(kind, plain, named, rates), code, dict(fact.split("=") for fact in facts))
+    attempt.service = named.get("as", "api")
+    attempt.key = named.get("key", f"row {number}")
+    attempt.fingerprint = sha256(named.get("body", asked).encode()).digest()
+    attempt.size = int(named.get("size", 200))
+    return attempt
+
+
+_NAMED = {"id", "external", "on", "as", "key", "body", "size", "metadata", "lines"}
+
+
+def _request(kind: str, plain: list[str], named: dict[str, str], rates: list[list[str]]) -> Request:
+    if kind == "open":
+        return _account(plain[0])
+    id_ = UUID(int=int(named["id"])) if "id" in named else None
+    effective_on = date.fromisoformat(named["on"]) if "on" in named else None
+    metadata: Metadata = {"m": "x" * int(named["metadata"])} if "metadata" in named else {}
+    match kind:
+        case "reverse":
+            return ReversalRequest(entry_id=UUID(int=int(plain[0])), id=id_, effective_on=effective_on)
+        case "transfer":
+            source, _, target, amount, *currency = plain[0].split()
+            return TransferRequest(
+                source=source,
+                target=target,
+                amount=amount,
+                currency=currency[0] if currency else None,
+                id=id_,
+                external_id=named.get("external"),
+                effective_on=effective_on,
+                metadata=metadata,
+            )
+        case "entry":
+            lines = [line(part) for part in plain if part]
+            return EntryRequest(
+                lines=_repeated(lines, int(named["lines"])) if "lines" in named else lines,
+                id=id_,
+                external_id=named.get("external"),
+                effective_on=effective_on,
+                metadata=metadata,
+                rates=[Rate(pair.partition("/")[0], pair.partition("/")[2], rate) for pair, rate in rates],
+            )
+        case _:
+            raise AssertionError(f"nobody attempts to {kind}")
+
+
+def _repeated(lines: list[LineRequest], count: int) -> list[LineRequest]:
+    return [lines[place % len(lines)] for place in range(count)]
+
+
+def _account(asked: str) -> AccountRequest:
+    code, type_, *rest = asked.split()
+    options = dict(option.partition("=")[::2] for option in rest)
+    currencies = [word for word in rest if word.isupper() and "=" not in word]
+    limit = options.get("limit")
+    return AccountRequest(
+        code=code,
+        name=code,
+        type=type_,  # type: ignore[arg-type] # a table's author names a type that is
+        currency=currencies[0] if currencies else None,
+        normal_side=options.get("normal"),  # type: ignore[arg-type] # and a side
+        parent=options.get("parent"),
+        summary="summary" in options,
+        control_owner=options.get("owner"),
+        overdraft=Overdraft(policy="limit", limit=limit)
+        if limit
+        else Overdraft(policy=options.get("overdraft", "unlimited")),  # type: ignore[arg-type] # and a policy
+        metadata={"m": "x" * int(options["metadata"])} if "metadata" in options else {},
+    )
+
+
+@dataclass(slots=True)
+class PlainBooks:
+    """A ledger in memory: what the writer keeps of it, with nothing below."""
+
+    state: LedgerState = field(
+        default_factory=lambda: LedgerState(LEDGER, 1, 1, bytes(32), NOON, 1, currencies=dict(OWN_UNITS))
+    )
+    drawn: int = 1_000_000
+
+    def decide(self, attempt: Attempt) -> Accepted | Rejection | KnownRequest:
+        """The verdict on one attempt; what is accepted moves the state."""
+        state = self.state
+        self.drawn += 1
+        stamp = Stamp(
+            recorded_at=NOON,
+            today=NOON.date(),
+            service=attempt.service,
+            subject="alice",
+            scope=attempt.service,
+            key=attempt.key,
+            fingerprint=attempt.fingerprint,
+            size=attempt.size,
+            entry_id=UUID(int=self.drawn),
+        )
+        decision = decide(state, attempt.request, stamp)
+        if isinstance(decision, Accepted):
+            for record in decision.records:
+                append(state, record, stamp)
+                if isinstance(record, EntryPosted):
+                    self._know(record)
+            state.requests[stamp.scope, stamp.key] = KnownRequest(stamp.fingerprint, Posted(state.sequence))
+        elif isinstance(decision, Rejection) and decision.code != "key-reused-with-other-content":
+            state.requests[stamp.scope, stamp.key] = KnownRequest(stamp.fingerprint, decision)
+        return decision
+
+    def _know(self, record: EntryPosted) -> None:
+        state = self.state
+        known = KnownEntry(record.id, state.sequence, None)
+        state.entries[record.id] = known
+        if record.external_id is not None:
+            state.external_ids[record.external_id] = record.id
+        lines = [
+            ReversedLine(leg.account.code, leg.side, to_text(leg.amount, leg.account.exponent), leg.party)
+            for leg in record.legs
+        ]
+        state.to_reverse[record.id] = EntryToReverse(known, record.description, lines)
+        if record.reverses is not None:
+            reversed_ = state.to_reverse[record.reverses]
+            reversed_.known = reversed_.known._replace(reversed_by=record.id)
+
+    def balance(self, code: str) -> str:
+        """The posted balance on the account's normal side, in major units."""
+        account = self.state.accounts[code]
+        return to_text(account.posted, account.exponent)
+
+    def check(self, attempt: Attempt) -> None:
+        """The row's verdict has to be the one that is reached."""
+        decision = self.decide(attempt)
+        if isinstance(decision, KnownRequest):
+            reached, found = "replayed", {}
+        elif isinstance(decision, Rejection):
+            reached, found = decision.code, {name: str(value) for name, value in decision.facts.items()}
+        else:
+            reached = "opened" if isinstance(attempt.request, AccountRequest) else "posted"
+            found = {code: self.balance(code) for code in attempt.words if code in self.state.accounts}
+        assert (reached, {word: found.get(word) for word in attempt.words}) == (attempt.verdict, attempt.words), (
+            f"\n{attempt.row}\n  gives {decision}"
+        )
+
+
+def play(rows: list[Attempt]) -> PlainBooks:
+    """Attempts all rows of a table, each with its verdict; gives the books they leave."""
+    books = PlainBooks()
+    for attempt in rows:
+        books.check(attempt)
+    return books

@@ -1,0 +1,22 @@
+"""The rules of posting as tables: one attempt a row, the verdict in the last column (see attempts.py for the words)."""
+
+import pytest
+
+from tests.ledger.attempts import play, rules
+
+TABLES = (
+    "amounts",
+    "balance",
+    "envelope",
+    "keys",
+    "overdraft",
+    "summary-and-control",
+    "transfers",
+    "reversals",
+    "precedence",
+)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_attempt_gets_its_verdict(name: str) -> None:
+    play(rules(name))
