@@ -27,7 +27,7 @@ from libs.common.problems import faults_of
 from services.ledger import commands
 from services.ledger.commands import Asker, Books, Wish, fingerprint_of
 from services.ledger.state import Ledger
-from services.ledger.writer import Outcome
+from services.ledger.deciding import Outcome
 
 WINDOW = 4_000
 LINE_BYTES_MAX = 1024 * 1024

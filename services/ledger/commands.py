@@ -28,7 +28,8 @@ from services.ledger.domain import Request
 from services.ledger.records import entry_answer, instant
 from services.ledger.rejections import reject
 from services.ledger.state import Ledger
-from services.ledger.writer import Job, LedgerWriter, Limits, Outcome
+from services.ledger.deciding import Outcome
+from services.ledger.writer import Job, LedgerWriter, Limits
 
 LEDGERS_CACHED_MAX = 50_000
 

@@ -62,9 +62,10 @@ from libs.common.telemetry import context_from, current_traceparent, get_logger,
 from services.ledger import commands
 from services.ledger.accounts import shape_faults
 from services.ledger.commands import Answer, Asker, Books, Wish, fingerprint_of
+from services.ledger.deciding import Outcome
 from services.ledger.rejections import NOT_REMEMBERED, reject
 from services.ledger.state import Ledger
-from services.ledger.writer import Outcome, RefusedByGuard
+from services.ledger.writer import RefusedByGuard
 
 log = get_logger(__name__)
 

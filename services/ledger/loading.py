@@ -10,7 +10,7 @@ from libs.common.journal import AccountRequest, EntryRequest, ReversalRequest, T
 from services.ledger import store
 from services.ledger.accounts import pair_currency
 from services.ledger.domain import Request
-from services.ledger.state import Ledger, LedgerState
+from services.ledger.state import LedgerState
 
 
 class Asked(Protocol):
@@ -96,24 +96,15 @@ async def load_facts(connection: Connection, state: LedgerState, needs: Needs) -
             needs.codes.update(line.account for line in target.lines if line.account not in state.accounts)
 
 
-async def load_state(connection: Connection, ledger: Ledger) -> LedgerState:
-    """The ledger's head, with nothing else yet."""
-    head, _ = await store.load_accounts(connection, ledger.no, [])
-    return LedgerState(
-        ledger=ledger,
-        epoch=head.epoch,
-        sequence=head.sequence,
-        hash=head.hash,
-        recorded_at=head.recorded_at,
-        next_account_no=head.next_account_no,
-        currencies=await store.load_currencies(connection, ledger.organization_id),
-    )
-
-
 async def load_accounts(connection: Connection, state: LedgerState, codes: set[str], acceptable: set[int]) -> bool:
-    """Brings the accounts in; False, and nothing is, where the ledger is at none of the acceptable sequences."""
+    """Brings the accounts in, and the head into a state that has none yet.
+
+    False, and nothing brought in, where the ledger is at none of the acceptable sequences.
+    """
     head, accounts = await store.load_accounts(connection, state.ledger.no, sorted(codes))
-    if head.sequence not in acceptable:
+    if not state.is_read:
+        state.begin(head.epoch, head.sequence, head.hash, head.recorded_at, head.next_account_no)
+    elif head.sequence not in acceptable:
         return False
     for account in accounts:
         state.accounts[account.code] = account

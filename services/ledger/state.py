@@ -5,7 +5,7 @@ sequence is the one in it. Decisions read it; only `LedgerState.apply` moves it 
 """
 
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -106,6 +106,10 @@ class EntryToReverse:
     lines: list[ReversedLine]
 
 
+UNREAD = -1
+"""The sequence of a state that has not been read."""
+
+
 @dataclass(slots=True)
 class LedgerState:
     """One ledger at one sequence, as far as the batch at hand needs it."""
@@ -122,6 +126,21 @@ class LedgerState:
     entries: dict[UUID, KnownEntry] = field(default_factory=dict)
     external_ids: dict[str, UUID] = field(default_factory=dict)
     to_reverse: dict[UUID, EntryToReverse] = field(default_factory=dict)
+
+    @classmethod
+    def unread(cls, ledger: Ledger) -> "LedgerState":
+        """A state that knows nothing yet; the first load of accounts brings the head."""
+        return cls(ledger, 0, UNREAD, b"", datetime.min.replace(tzinfo=UTC), 0)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the head is known."""
+        return self.sequence != UNREAD
+
+    def begin(self, epoch: int, sequence: int, hash_: bytes, recorded_at: datetime, next_account_no: int) -> None:
+        """The head as one snapshot has it."""
+        self.epoch, self.sequence, self.hash = epoch, sequence, hash_
+        self.recorded_at, self.next_account_no = recorded_at, next_account_no
 
     def currency(self, code: str) -> Currency | None:
         """An ISO 4217 currency, one of the organization's own, or None."""

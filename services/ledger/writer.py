@@ -20,7 +20,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -28,15 +27,13 @@ import asyncpg
 from libs.common import metrics
 from libs.common.clock import Clock, monotonic_s
 from libs.common.db import Connection, Pool, is_connection_error, transient
-from libs.common.errors import Failure, Rejection, Transient
+from libs.common.errors import Failure, Transient
 from libs.common.journal import ReversalRequest
 from libs.common.telemetry import get_logger
 from services.ledger import loading, store
-from services.ledger.domain import Accepted, Request, Stamp, decide
-from services.ledger.projection import Batch
-from services.ledger.records import EntryPosted, Sealed, append
-from services.ledger.rejections import NOT_REMEMBERED
-from services.ledger.state import KnownEntry, KnownRequest, Ledger, LedgerState, Posted
+from services.ledger.deciding import Outcome, Prepared, decide_batch
+from services.ledger.domain import Request
+from services.ledger.state import Ledger, LedgerState
 
 log = get_logger(__name__)
 
@@ -59,16 +56,6 @@ class Limits:
     attempts: int = 10
     statement_s: float = 30.0
     unknown_outcome_s: float = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The answer to one request: the records it became, what was remembered before, or a rejection."""
-
-    sequence: int = 0
-    records: tuple[Sealed, ...] = ()
-    rejection: Rejection | None = None
-    replayed: bool = False
 
 
 @dataclass(slots=True)
@@ -94,24 +81,6 @@ class Job:
     def line_count(self) -> int:
         """How many lines it brings."""
         return len(getattr(self.request, "lines", ())) or 2
-
-
-@dataclass(slots=True)
-class Prepared:
-    """A decided batch: what the statement gets, and what each job is told once it is committed."""
-
-    jobs: list[Job]
-    outcomes: list[Outcome]
-    batch: Batch
-    hash: bytes
-    recorded_at: datetime
-    entry_ids: list[UUID] = field(default_factory=list)
-    external_ids: list[str] = field(default_factory=list)
-
-    @property
-    def writes(self) -> bool:
-        """Whether there is anything to store; answers remembered before need nothing."""
-        return bool(len(self.batch.log) or len(self.batch.requests))
 
 
 class LedgerWriter:
@@ -168,9 +137,6 @@ class LedgerWriter:
     async def _run(self) -> None:
         try:
             await self._work()
-        except Exception:
-            log.exception("writer-stopped", organization=self.ledger.organization, ledger=self.ledger.code)
-            raise
         finally:
             self._task = None
             for job in self._waiting:
@@ -178,9 +144,9 @@ class LedgerWriter:
             self._waiting.clear()
 
     async def _work(self) -> None:
-        flight: tuple[Prepared, asyncio.Task[bool]] | None = None
+        flight: tuple[Prepared[Job], asyncio.Task[bool]] | None = None
         while self._waiting or flight is not None:
-            following: Prepared | None = None
+            following: Prepared[Job] | None = None
             if flight is None and self._rounds_under_lock > 0:
                 await self._round_under_lock()
                 continue
@@ -214,7 +180,11 @@ class LedgerWriter:
         return jobs
 
     def _put_back(self, jobs: list[Job]) -> None:
-        """In front of the queue, in order; who was tried too often is told to come again."""
+        """In front of the queue, in order."""
+        self._waiting.extendleft(reversed(jobs))
+
+    def _once_more(self, jobs: list[Job]) -> list[Job]:
+        """The jobs that are worth another try; who was tried too often is told to come again."""
         kept = []
         for job in jobs:
             job.attempts += 1
@@ -222,91 +192,67 @@ class LedgerWriter:
                 _fail(job, Transient("the ledger could not get this request through; send it again with its key"))
             else:
                 kept.append(job)
-        self._waiting.extendleft(reversed(kept))
+        return kept
 
-    async def _prepare(self, jobs: list[Job], under_way: Prepared | None) -> Prepared | None:
+    async def _prepare(self, jobs: list[Job], under_way: Prepared[Job] | None) -> Prepared[Job] | None:
         """Loads and decides; None where that failed or has to wait, and the jobs are back in the queue."""
         try:
             return await self._load_and_decide(jobs, under_way)
         except Exception as error:
-            if not is_connection_error(error):
-                for job in jobs:
-                    _fail(job, error)
-                raise
             self._state = None
-            self._put_back(jobs)
-            await asyncio.sleep(min(1.0, 0.02 * 2 ** jobs[0].attempts))
+            if transient(error):
+                await asyncio.sleep(min(1.0, 0.02 * 2 ** jobs[0].attempts))
+                self._put_back(self._once_more(jobs))
+            elif len(jobs) == 1:
+                log.exception("request-failed", organization=self.ledger.organization, ledger=self.ledger.code)
+                _fail(jobs[0], error)
+            else:
+                for job in jobs:
+                    job.alone = True
+                self._put_back(jobs)
             return None
 
-    async def _load_and_decide(self, jobs: list[Job], under_way: Prepared | None) -> Prepared | None:
+    async def _load_and_decide(self, jobs: list[Job], under_way: Prepared[Job] | None) -> Prepared[Job] | None:
         state = self._state
         if state is None and under_way is not None:
             self._put_back(jobs)
             return None
-        if state is not None and not loading.needs_of(state, jobs):
-            return self._decide(state, jobs)
+        if state is None:
+            state = self._state = LedgerState.unread(self.ledger)
+        needs = loading.needs_of(state, jobs)
+        if state.is_read and not needs:
+            return decide_batch(state, jobs, self._clock())
+        if under_way is not None and needs.codes & under_way.moves:
+            self._put_back(jobs)
+            return None
         async with self._pool.acquire() as connection:
-            loaded = await self._load(connection, jobs, under_way)
-        if loaded is None:
+            current = await self._load(connection, state, needs, under_way)
+        if not current:
             self._state = None
             self._put_back(jobs)
             return None
-        return self._decide(loaded, jobs)
+        return decide_batch(state, jobs, self._clock())
 
-    async def _load(self, connection: Connection, jobs: list[Job], under_way: Prepared | None) -> LedgerState | None:
-        """The state with all that the jobs need; None where another writer moved the ledger meanwhile."""
-        state = self._state
-        if state is None:
-            state = self._state = await loading.load_state(connection, self.ledger)
-        needs = loading.needs_of(state, jobs)
+    async def _load(
+        self, connection: Connection, state: LedgerState, needs: loading.Needs, under_way: Prepared[Job] | None
+    ) -> bool:
+        """Brings in what is needed; False where another writer moved the ledger meanwhile."""
         await loading.load_facts(connection, state, needs)
         acceptable = {state.sequence} if under_way is None else {state.sequence, under_way.batch.expected}
-        if needs.codes and not await loading.load_accounts(connection, state, needs.codes, acceptable):
-            return None
-        return state
+        if state.is_read and not needs.codes:
+            return True
+        return await loading.load_accounts(connection, state, needs.codes, acceptable)
 
-    def _decide(self, state: LedgerState, jobs: list[Job]) -> Prepared:
-        """Every job in turn, on the state the ones before it leave."""
-        recorded_at = max(state.recorded_at, self._clock())
-        today = self.ledger.accounting_day(recorded_at)
-        prepared = Prepared(jobs, [], Batch(state.sequence), state.hash, recorded_at)
-        for job in jobs:
-            stamp = Stamp(
-                recorded_at,
-                today,
-                job.service,
-                job.subject,
-                job.scope,
-                job.key,
-                job.fingerprint,
-                job.size,
-                job.new_id,
-                job.traceparent,
-            )
-            decision = decide(state, job.request, stamp)
-            if isinstance(decision, Accepted):
-                outcome = _accept(state, prepared, decision, stamp)
-            elif isinstance(decision, KnownRequest):
-                outcome = _replay(decision)
-            else:
-                outcome = Outcome(rejection=decision)
-                if decision.code not in NOT_REMEMBERED:
-                    prepared.batch.add_outcome(stamp, decision)
-                    state.requests[job.scope, job.key] = KnownRequest(job.fingerprint, decision)
-            prepared.outcomes.append(outcome)
-        prepared.hash = state.hash
-        return prepared
-
-    def _launch(self, prepared: Prepared) -> tuple[Prepared, asyncio.Task[bool]]:
+    def _launch(self, prepared: Prepared[Job]) -> tuple[Prepared[Job], asyncio.Task[bool]]:
         return prepared, asyncio.create_task(self._store(prepared), name="ledger statement")
 
-    async def _store(self, prepared: Prepared) -> bool:
+    async def _store(self, prepared: Prepared[Job]) -> bool:
         if not prepared.writes:
             return True
         async with self._pool.acquire() as connection:
             return await self._write(connection, prepared)
 
-    async def _write(self, connection: Connection, prepared: Prepared) -> bool:
+    async def _write(self, connection: Connection, prepared: Prepared[Job]) -> bool:
         started_s = monotonic_s()
         won = await store.write_batch(
             connection,
@@ -319,7 +265,7 @@ class LedgerWriter:
         metrics.LEDGER_STATEMENT_DURATION_MS.observe((monotonic_s() - started_s) * 1000)
         return won
 
-    async def _land(self, prepared: Prepared, statement: asyncio.Task[bool]) -> list[Job] | None:
+    async def _land(self, prepared: Prepared[Job], statement: asyncio.Task[bool]) -> list[Job] | None:
         """Waits for the statement and answers; gives back the jobs that have to be decided again, None if committed."""
         try:
             return await self._conclude(prepared, await statement, None)
@@ -328,7 +274,7 @@ class LedgerWriter:
         except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
             return await self._conclude(prepared, False, error)
 
-    async def _conclude(self, prepared: Prepared, won: bool, error: Exception | None) -> list[Job] | None:
+    async def _conclude(self, prepared: Prepared[Job], won: bool, error: Exception | None) -> list[Job] | None:
         """What a statement's end means for its jobs."""
         match error:
             case None if won:
@@ -340,29 +286,27 @@ class LedgerWriter:
             case asyncpg.UniqueViolationError():
                 for job in prepared.jobs:
                     job.lookup = True
-                return prepared.jobs
+                return self._once_more(prepared.jobs)
             case asyncpg.IntegrityConstraintViolationError() | asyncpg.DataError() | asyncpg.SerializationError():
                 return self._refused(prepared, error)
             case _ if is_connection_error(error):
                 return await self._settle(prepared)
             case _ if transient(error):
                 await asyncio.sleep(0.1)
-                return prepared.jobs
+                return self._once_more(prepared.jobs)
             case _:
                 for job in prepared.jobs:
                     _fail(job, error)
                 raise error
 
-    def _lost_race(self, prepared: Prepared) -> list[Job]:
+    def _lost_race(self, prepared: Prepared[Job]) -> list[Job]:
         metrics.LEDGER_SERIALIZATION_RETRIES.inc()
         self._lost_races += 1
         if self._lost_races >= self._limits.lost_races_before_lock:
             self._lost_races, self._rounds_under_lock = 0, self._limits.rounds_under_lock
-        for job in prepared.jobs:
-            job.attempts -= 1
         return prepared.jobs
 
-    def _refused(self, prepared: Prepared, error: Exception) -> list[Job]:
+    def _refused(self, prepared: Prepared[Job], error: Exception) -> list[Job]:
         """The database said no to a decided batch: find the request it says no to."""
         log.error("refused-by-guard", ledger=self.ledger.code, jobs=len(prepared.jobs), error=str(error))
         if len(prepared.jobs) == 1 and prepared.jobs[0].alone:
@@ -372,7 +316,7 @@ class LedgerWriter:
             job.alone = True
         return prepared.jobs
 
-    async def _settle(self, prepared: Prepared) -> list[Job] | None:
+    async def _settle(self, prepared: Prepared[Job]) -> list[Job] | None:
         """Finds out whether a batch of unknown outcome was committed."""
         deadline_s, pause_s = monotonic_s() + self._limits.unknown_outcome_s, 0.05
         while monotonic_s() < deadline_s:
@@ -380,7 +324,7 @@ class LedgerWriter:
                 async with self._pool.acquire() as connection, connection.transaction():
                     await store.lock_ledger(connection, self.ledger.no)
                     if not await store.committed(connection, self.ledger.no, prepared.batch, prepared.hash):
-                        return prepared.jobs
+                        return self._once_more(prepared.jobs)
             except Exception as error:
                 if not is_connection_error(error):
                     raise
@@ -397,28 +341,28 @@ class LedgerWriter:
         """One batch under the row lock, so that nobody starves while several processes write one ledger."""
         self._rounds_under_lock -= 1
         jobs = self._take()
-        prepared: Prepared | None = None
+        prepared: Prepared[Job] | None = None
         failure: Exception | None = None
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 await store.lock_ledger(connection, self.ledger.no)
-                self._state = None
-                state = await self._load(connection, jobs, None)
-                assert state is not None, "the ledger moved under its lock"
-                prepared = self._decide(state, jobs)
+                state = self._state = LedgerState.unread(self.ledger)
+                await self._load(connection, state, loading.needs_of(state, jobs), None)
+                prepared = decide_batch(state, jobs, self._clock())
                 await self._write(connection, prepared)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             failure = error
         if prepared is None:
-            self._put_back(jobs)
+            self._state = None
             await asyncio.sleep(0.1)
+            self._put_back(self._once_more(jobs))
             return
         again = await self._conclude(prepared, failure is None, failure)
         if again is not None:
             self._state = None
             self._put_back(again)
 
-    def _answer(self, prepared: Prepared) -> None:
+    def _answer(self, prepared: Prepared[Job]) -> None:
         """Tells every waiter what is committed now, and lets go of what only this batch had to know."""
         now_s = monotonic_s()
         metrics.LEDGER_BATCH_ENTRIES.observe(len(prepared.jobs))
@@ -449,33 +393,6 @@ class LedgerWriter:
 def _goes_alone(job: Job) -> bool:
     """A reversal is decided on what the books hold, so it waits for everything before it."""
     return job.alone or isinstance(job.request, ReversalRequest)
-
-
-def _accept(state: LedgerState, prepared: Prepared, decision: Accepted, stamp: Stamp) -> Outcome:
-    """Puts the records behind the head and into the batch, and lets later requests of the batch know of them."""
-    sealed = []
-    for record in decision.records:
-        if isinstance(record, EntryPosted):
-            versions = {account.no: account.version for account, _, _ in record.moved}
-            state.entries[record.id] = KnownEntry(record.id, state.sequence + 1, None)
-            prepared.entry_ids.append(record.id)
-            if record.external_id is not None:
-                state.external_ids[record.external_id] = record.id
-                prepared.external_ids.append(record.external_id)
-        else:
-            versions = {}
-        appended = append(state, record, stamp)
-        prepared.batch.add(record, appended, versions)
-        sealed.append(appended)
-    prepared.batch.add_outcome(stamp, state.sequence)
-    state.requests[stamp.scope, stamp.key] = KnownRequest(stamp.fingerprint, Posted(state.sequence))
-    return Outcome(state.sequence, tuple(sealed))
-
-
-def _replay(known: KnownRequest) -> Outcome:
-    if isinstance(known.outcome, Posted):
-        return Outcome(known.outcome.sequence, replayed=True)
-    return Outcome(rejection=known.outcome, replayed=True)
 
 
 def _fail(job: Job, error: Exception) -> None:
