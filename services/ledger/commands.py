@@ -32,6 +32,7 @@ from services.ledger.deciding import Outcome
 from services.ledger.writer import Job, LedgerWriter, Limits
 
 LEDGERS_CACHED_MAX = 50_000
+KEY_REUSED = "key-reused-with-other-content"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ async def answers(books: Books, ledger: Ledger, outcomes: Sequence[Outcome], wis
         outcome.rejection.facts["sequence"]
         for outcome in outcomes
         if outcome.rejection is not None
-        and outcome.rejection.code == "key-reused-with-other-content"
+        and outcome.rejection.code == KEY_REUSED
         and outcome.rejection.facts.get("sequence")
     ]
     stored: Mapping[int, tuple[bytes, bytes, UUID | None]] = {}
@@ -183,8 +184,9 @@ def _answer(outcome: Outcome, wish: Wish, stored: Mapping[int, tuple[bytes, byte
     if outcome.rejection is not None:
         rejection = outcome.rejection
         metrics.LEDGER_REJECTIONS.labels(rejection.code).inc()
-        if (sequence := rejection.facts.get("sequence")) in stored and rejection.code.startswith("key-reused"):
-            rejection = _name_difference(rejection, orjson.loads(stored[sequence][0]), wish)
+        first = rejection.facts.get("sequence")
+        if rejection.code == KEY_REUSED and isinstance(first, int) and first in stored:
+            rejection = _name_difference(rejection, orjson.loads(stored[first][0]), wish)
         return Answer("", None, rejection, outcome.replayed)
     reversed_by = None
     if outcome.records:
