@@ -87,10 +87,10 @@ async def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Asy
     loading = asyncio.create_task(_load(stack, over))
     try:
         async with prometheus.running(tmp_path_factory.mktemp("prometheus"), targets, ALERTS) as server:
-            await server.until_up(jobs=2, scrapes=3)
+            await server.until_up(jobs=2, scrapes=10)
             await _send_unreadable(stack)
             seen = await server.scrapes()
-            await server.until_up(jobs=2, scrapes=seen + 12)
+            await server.until_up(jobs=2, scrapes=seen + 60)
             yield server
     finally:
         over.set()

@@ -103,8 +103,9 @@ def swallowed(tree: Tree) -> Iterator[str]:
             broad = [dotted(arg) for arg in node.args if dotted(arg) in {"Exception", "BaseException"}]
             if broad:
                 yield f"{found}: suppress({broad[0]}) hides defects; name the error"
-        if isinstance(node, ast.ExceptHandler) and len(node.body) == 1 and isinstance(node.body[0], ast.Pass):
-            if node.type is None or dotted(node.type) in {"Exception", "BaseException"}:
+        if isinstance(node, ast.ExceptHandler) and isinstance(node.body[0], ast.Pass):
+            is_broad = node.type is None or dotted(node.type) in {"Exception", "BaseException"}
+            if is_broad:
                 yield f"{found}: an error is swallowed"
 
 

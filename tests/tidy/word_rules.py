@@ -9,8 +9,8 @@ from tests.tidy.tree import Node, Rule, Tree, nodes
 VAGUE = frozenset({"data", "info", "manager", "helper", "helpers", "util", "utils", "misc", "stuff"})
 """Say nothing; no name defined here contains one."""
 
-STANDING = ("data_dir", "BUILD_INFO")
-"""Terms of the field: where a server's data lies, Prometheus' name for the version that runs."""
+STANDING = ("data_dir", "data_received", "BUILD_INFO")
+"""Terms of the field: where a server's data lies, asyncio's name for a callback, Prometheus' for the version that runs."""
 
 VAGUE_VERBS = frozenset({"process", "handle", "manage", "do"})
 """Say nothing as the verb a function's name begins with."""
