@@ -10,7 +10,7 @@ VAGUE = frozenset({"data", "info", "manager", "helper", "helpers", "util", "util
 """Say nothing; no name defined here contains one."""
 
 STANDING = ("data_dir", "data_received", "BUILD_INFO")
-"""Terms of the field: where a server's data lies, asyncio's name for a callback, Prometheus' for the version that runs."""
+"""Terms of the field: where a server's data lies, asyncio's callback, Prometheus' name for the version that runs."""
 
 VAGUE_VERBS = frozenset({"process", "handle", "manage", "do"})
 """Say nothing as the verb a function's name begins with."""
