@@ -203,7 +203,7 @@ class Consumer(Generic[T]):
             return 0
         self._assignment.idle.clear()
         try:
-            return await self._handle_all(kafka, held, self._assignment.number)
+            return await self._settle_all(kafka, held, self._assignment.number)
         finally:
             self._assignment.idle.set()
 
@@ -306,17 +306,17 @@ class Consumer(Generic[T]):
         self._batch_records.observe(len(records))
         return _Held(place, batch, letters, last.timestamp)
 
-    async def _handle_all(self, kafka: AIOKafkaConsumer, held: list[_Held[T]], number: int) -> int:
+    async def _settle_all(self, kafka: AIOKafkaConsumer, held: list[_Held[T]], number: int) -> int:
         if len(held) == 1:
-            return await self._handle(kafka, held[0], number)
+            return await self._settle(kafka, held[0], number)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._handle(kafka, each, number)) for each in held]
+                tasks = [group.create_task(self._settle(kafka, each, number)) for each in held]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         return sum(task.result() for task in tasks)
 
-    async def _handle(self, kafka: AIOKafkaConsumer, held: _Held[T], number: int) -> int:
+    async def _settle(self, kafka: AIOKafkaConsumer, held: _Held[T], number: int) -> int:
         """Dead letters, then the service; afterwards the position moves, or the partition waits."""
         try:
             if held.dead_letters:

@@ -20,7 +20,7 @@ import uvloop
 
 from libs.common import metrics
 from libs.common.clock import monotonic_s
-from libs.common.errors import Misconfigured
+from libs.common.errors import Misconfigured, Transient
 from libs.common.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -126,13 +126,17 @@ async def run(
 def main(start: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
     """The last line of every main.py: run `start` on uvloop and end the process with its exit code.
 
-    Misconfigured ends it with one sentence and code 2, so that a supervisor does not see a defect in it.
+    Misconfigured ends it with one sentence and code 2, Transient (no database yet) with one sentence and code 1: a
+    supervisor starts it again after the second, not after the first.
     """
     try:
         code = uvloop.run(start())
     except Misconfigured as error:
         log.critical("misconfigured", error=str(error))
         raise SystemExit(EXIT_MISCONFIGURED) from None
+    except Transient as error:
+        log.critical("cannot-start-yet", error=str(error))
+        raise SystemExit(EXIT_TASK_DIED) from None
     raise SystemExit(code)
 
 

@@ -19,14 +19,9 @@ from libs.common.errors import Misconfigured
 
 PREFIX: Final = "LEDGERBUS_"
 SERVICES: Final = ("LEDGER", "INVOICING", "RECON", "FX", "GATEWAY")
-_TOOLS: Final = (
-    "CACHE",
-    "DATA",
-    "JAR_REPOSITORY",
-    "JAVA",
-    "POSTGRES_",
-    "TEST_",
-)  # the local stack's, inherited from it
+_STACK: Final = ("CACHE", "DATA", "JAR_REPOSITORY", "JAVA", "TEST_", "VERSION")
+_ROLES: Final = tuple(f"POSTGRES_{role}_DSN" for role in ("MIGRATOR", "WRITER", "READER", "AUDITOR"))
+"""What the local stack and docker compose leave in a service's environment whether it wants it or not."""
 _FILE: Final = "_FILE"
 
 S = TypeVar("S", bound="ServiceSettings")
@@ -167,7 +162,7 @@ def _file_content(name: str, path: str) -> str:
 
 def _is_others(name: str, own_name: str) -> bool:
     others = [f"{service}_" for service in SERVICES if service != own_name]
-    return name.removeprefix(PREFIX).startswith((*others, *_TOOLS))
+    return name.removeprefix(PREFIX).startswith((*others, *_STACK, *_ROLES))
 
 
 def _nearest(name: str, known: Mapping[str, FieldInfo]) -> str:

@@ -10,7 +10,7 @@ from libs.common import db, metrics, outbox
 from libs.common.bus import KafkaSettings, Message, OversizeMessage, Publisher
 from libs.common.consumer import Batch, Consumer
 from libs.common.errors import Transient
-from tests.common.test_consumer import Remembered
+from tests.common.consumer_bench import Remembered
 from tests.support.kafka import KafkaBroker
 from tests.support.postgres import PostgresServer
 

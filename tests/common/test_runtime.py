@@ -132,17 +132,21 @@ async def test_a_blocked_loop_shows_in_its_lag() -> None:
 
 def test_readiness_needs_every_check() -> None:
     readiness = Readiness("database", "kafka")
-    assert not readiness.ready
-    readiness.set("database", True)
+    seen = [readiness.ready]
+    for name, ok in (("database", True), ("kafka", True), ("kafka", False)):
+        readiness.set(name, ok, "" if ok else "no broker answers")
+        seen.append(readiness.ready)
+    assert seen == [False, False, True, False]
     assert readiness.report() == {
         "database": {"ready": True, "detail": ""},
-        "kafka": {"ready": False, "detail": "starting"},
+        "kafka": {"ready": False, "detail": "no broker answers"},
     }
-    readiness.set("kafka", True)
-    assert readiness.ready
-    readiness.set("kafka", False, "no broker answers")
-    assert not readiness.ready
-    readiness.set("kafka", True)
+    assert Readiness("kafka").report() == {"kafka": {"ready": False, "detail": "starting"}}
+
+
+def test_a_process_that_stops_is_not_ready() -> None:
+    readiness = Readiness()
+    readiness.set("database", True)
     readiness.stop()
     assert not readiness.ready
     assert readiness.report()["process"] == {"ready": False, "detail": "stopping"}

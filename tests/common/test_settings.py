@@ -44,6 +44,7 @@ WRONG = [
     ({**LEAST, "MIGRATE_ON_START": "perhaps"}, "MIGRATE_ON_START is wrong: "),
     ({**LEAST, "LEDGERBUS_TRACE_SAMPLE_RATIO": "1.5"}, "LEDGERBUS_TRACE_SAMPLE_RATIO is wrong: "),
     ({**LEAST, "LEDGERBUS_HTTP_PROT": "1"}, "LEDGERBUS_HTTP_PROT is no setting of this service; the nearest is "),
+    ({**LEAST, "LEDGERBUS_POSTGRES_WRITTER_DSN": "1"}, "LEDGERBUS_POSTGRES_WRITTER_DSN is no setting"),
     ({**LEAST, "LEDGERBUS_LEDGER_MOOD": "1"}, "LEDGERBUS_LEDGER_MOOD is no setting of this service; the nearest is "),
     ({**LEAST, "LEDGERBUS_LEDGER_WRITER_DSN_FILE": "/x"}, "LEDGERBUS_LEDGER_WRITER_DSN_FILE are both set"),
     ({"LEDGERBUS_LEDGER_WRITER_DSN_FILE": "/does/not/exist"}, "which cannot be read: FileNotFoundError."),
@@ -65,7 +66,8 @@ def test_a_wrong_secret_is_not_repeated() -> None:
 
 
 def test_what_belongs_to_other_services_is_not_judged() -> None:
-    load(LedgerSettings, {**LEAST, "LEDGERBUS_FX_ANYTHING": "1", "LEDGERBUS_JAVA": "/j", "LEDGERBUS_TEST_X": "1"})
+    names = ("FX_ANYTHING", "JAVA", "TEST_X", "POSTGRES_READER_DSN", "POSTGRES_READER_DSN_FILE")
+    load(LedgerSettings, {**LEAST, **{f"LEDGERBUS_{name}": "1" for name in names}})
 
 
 def test_settings_do_not_change_and_do_not_tell_secrets() -> None:

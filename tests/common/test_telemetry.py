@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pytest
@@ -114,7 +114,7 @@ def test_a_traceparent_is_read() -> None:
 def test_a_broken_traceparent_begins_a_new_trace(broken: str | None) -> None:
     assert context_from(broken) is None
     with start_span("a", traceparent=broken) as span:
-        assert span.trace_id != context_from(TRACE)
+        assert span.trace_id != TRACE[3:35]
 
 
 def test_spans_nest_and_join_the_callers_trace(tmp_path: Path) -> None:
@@ -180,7 +180,11 @@ def test_the_span_file_rotates_at_its_limit(tmp_path: Path) -> None:
 
 def test_a_full_queue_drops_and_never_waits() -> None:
     stuck = threading.Event()
-    outlet = exporting.Outlet("stuck", lambda _: stuck.wait(10) and None, lambda: None)
+
+    def write(_: list[Finished]) -> None:
+        stuck.wait(10)
+
+    outlet = exporting.Outlet("stuck", write, lambda: None)
     started = time.perf_counter()
     for _ in range(exporting.QUEUE_SPANS + 2000):
         outlet.put(finished())
@@ -209,7 +213,7 @@ def test_what_cannot_be_written_is_dropped_and_the_thread_lives() -> None:
 
 
 class _Collector(BaseHTTPRequestHandler):
-    received: list[ExportTraceServiceRequest]
+    received: ClassVar[list[ExportTraceServiceRequest]]
 
     def do_POST(self) -> None:
         import gzip
@@ -225,8 +229,10 @@ class _Collector(BaseHTTPRequestHandler):
 
 
 def test_spans_arrive_at_a_collector() -> None:
-    handler = type("Collector", (_Collector,), {"received": []})
-    server = HTTPServer(("127.0.0.1", 0), handler)
+    class Handler(_Collector):
+        received: ClassVar[list[ExportTraceServiceRequest]] = []
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -240,7 +246,7 @@ def test_spans_arrive_at_a_collector() -> None:
         server.shutdown()
         thread.join()
         server.server_close()
-    resource = handler.received[0].resource_spans[0]
+    resource = Handler.received[0].resource_spans[0]
     names = {attribute.key: attribute.value.string_value for attribute in resource.resource.attributes}
     (span,) = resource.scope_spans[0].spans
     assert (names["service.name"], names["service.version"]) == ("ledger", "1.2")
