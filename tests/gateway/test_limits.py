@@ -64,8 +64,8 @@ async def test_429_says_when_to_come_back(
         for _ in range(3):
             async with client.get(url + ENTRIES, headers=bearer("viewer")) as answer:
                 statuses.append(answer.status)
+                told = await answer.json()
         assert statuses == [200, 200, 429]
-        told = await answer.json()
         assert (told["code"], told["retryable"]) == ("too-many-requests", True)
         assert 1 < int(answer.headers["Retry-After"]) <= 100
         assert answer.headers["RateLimit"].startswith('"read";r=0')
