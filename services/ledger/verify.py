@@ -1,0 +1,356 @@
+"""Proof of the books against their log: every row of every table is what the log says, or the first other is named.
+
+    slices of the log up to a sequence S  ->  fold (replay.py)  ->  compare entries, lines, accounts, requests
+    one snapshot at the end               ->  fold the rest     ->  compare sums, changes and the ledger's head
+
+Slices are read in short transactions bounded by the sequence, so that a long proof holds no old snapshot open; what is
+below S never changes. Sums move with every posting, so they are compared in one repeatable-read transaction that first
+folds what came after S. Postings go on meanwhile. The proof gives way to the event loop every few milliseconds.
+Bounds: memory grows with accounts, account days and parties; time with the log.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import orjson
+
+from libs.common import metrics
+from libs.common.db import Connection, Pool, transaction
+from libs.common.journal import organization_id
+from services.ledger.records import instant
+from services.ledger.replay import Findings, Invariant, Replay, SliceRows
+from services.ledger.state import Ledger
+
+SLICE_RECORDS = 2_000
+RECORDS_AT_A_TIME = 100
+CATCH_UP_ROUNDS = 10
+ROWS_AT_A_TIME = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was proven. `checked_through` is the last sequence, `chain_head` its hash in hexadecimal."""
+
+    ok: bool
+    checked_through: int
+    chain_head: str
+    invariants: list[Invariant]
+
+
+async def verify(pool: Pool, ledger: Ledger, *, slice_records: int = SLICE_RECORDS) -> Report:
+    """Proves one ledger's books; `pool` is of the auditor's role. Sets `ledger_invariant_violations`."""
+    findings = Findings()
+    replay = Replay(ledger, findings)
+    for _ in range(CATCH_UP_ROUNDS):
+        async with pool.acquire() as connection:
+            head = await _head(connection, ledger.no)
+        if head - replay.sequence <= slice_records:
+            break
+        while replay.sequence < head:
+            async with transaction(pool, readonly=True) as reading:
+                await _prove_slice(reading, replay, min(replay.sequence + slice_records, head))
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        await _prove_end(connection, replay, slice_records)
+    async with pool.acquire() as connection:
+        await _count_requests(connection, replay)
+    for invariant in findings.invariants.values():
+        metrics.LEDGER_INVARIANT_VIOLATIONS.labels(invariant.name).set(invariant.violations)
+    proven = list(findings.invariants.values())
+    return Report(all(invariant.ok for invariant in proven), replay.sequence, replay.hash.hex(), proven)
+
+
+async def _head(connection: Connection, ledger_no: int) -> int:
+    return int(await connection.fetchval("select sequence from ledgers where no = $1", ledger_no))
+
+
+# --- rows that never change -------------------------------------------------------------------------------------------
+
+
+async def _prove_slice(connection: Connection, replay: Replay, through: int, *, last: bool = False) -> None:
+    """Folds the log after the replay's sequence up to `through`, and compares the rows of those sequences."""
+    after, rows = replay.sequence, SliceRows()
+    records = await connection.fetch(
+        "select sequence, payload, hash from log where ledger_no = $1 and sequence > $2 and sequence <= $3 order by 1",
+        replay.ledger.no,
+        after,
+        through,
+    )
+    for place, record in enumerate(records):
+        if place % RECORDS_AT_A_TIME == 0:
+            await asyncio.sleep(0)
+        replay.follow(record["sequence"], record["payload"], bytes(record["hash"]), rows)
+    if replay.sequence != through:
+        replay.findings.differ("log-chain", "log", "sequence", through, f"records up to {through}", replay.sequence)
+        replay.sequence = through
+    if last:
+        replay.close(rows)
+    await _compare_entries(connection, replay, rows, after, through)
+    await _compare_lines(connection, replay, rows, after, through)
+    await _compare_accounts(connection, replay, rows)
+    await _compare_requests(connection, replay, rows)
+
+
+async def _compare_entries(connection: Connection, replay: Replay, rows: SliceRows, after: int, through: int) -> None:
+    found = await connection.fetch(
+        """
+        select id::text as id, sequence, kind, effective_on, value_on, description, external_id, origin_service,
+            origin_document, reverses::text as reverses, line_count
+        from entries where ledger_no = $1 and sequence > $2 and sequence <= $3
+        """,
+        replay.ledger.no,
+        after,
+        through,
+    )
+    await _compare(replay.findings, "entries", rows.entries, {row["sequence"]: row for row in found}, lambda key: key)
+
+
+async def _compare_lines(connection: Connection, replay: Replay, rows: SliceRows, after: int, through: int) -> None:
+    found = await connection.fetch(
+        """
+        select account_no, sequence, line, debit, amount::text as amount, currency,
+            balance_after::text as balance_after, effective_on, party
+        from lines where ledger_no = $1 and sequence > $2 and sequence <= $3
+        """,
+        replay.ledger.no,
+        after,
+        through,
+    )
+    by_place: dict[tuple[int, int], asyncpg.Record] = {}
+    for row in found:
+        place = (row["sequence"], row["line"])
+        if place in by_place:
+            replay.findings.differ("lines", "lines", _key(place), place[0], "one row", "two rows")
+        by_place[place] = row
+    await _compare(replay.findings, "lines", rows.lines, by_place, lambda key: key[0])
+
+
+async def _compare_accounts(connection: Connection, replay: Replay, rows: SliceRows) -> None:
+    found = await connection.fetch(
+        """
+        select no, id::text as id, code, name, type, normal_side, currency, decimals, heading, parent_no, summary,
+            control_owner, reconcilable, cash, cash_flow_class, monetary, translation, overdraft_policy,
+            overdraft_limit::text as overdraft_limit, external_id, metadata, opened_sequence, version
+        from accounts where ledger_no = $1 and no = any($2::integer[])
+        """,
+        replay.ledger.no,
+        list(rows.accounts),
+    )
+    stored: dict[int, tuple[Any, ...]] = {}
+    for row in found:
+        account = dict(row)
+        account["metadata"] = orjson.loads(row["metadata"])
+        account["heading"] = orjson.loads(row["heading"]) if row["heading"] is not None else None
+        stored[row["no"]] = tuple(account.items())
+    wanted = {no: tuple((name, account[name]) for name in _ACCOUNT) for no, account in rows.accounts.items()}
+    await _compare(replay.findings, "accounts", wanted, stored, lambda no: rows.accounts[no]["version"])
+
+
+_ACCOUNT = (
+    "no", "id", "code", "name", "type", "normal_side", "currency", "decimals", "heading", "parent_no", "summary",
+    "control_owner", "reconcilable", "cash", "cash_flow_class", "monetary", "translation", "overdraft_policy",
+    "overdraft_limit", "external_id", "metadata", "opened_sequence", "version",
+)  # fmt: skip
+
+
+async def _compare_requests(connection: Connection, replay: Replay, rows: SliceRows) -> None:
+    found = await connection.fetch(
+        """
+        select r.scope, r.key, encode(r.fingerprint, 'hex') as fingerprint, r.sequence
+        from unnest($2::text[], $3::text[]) k (scope, key)
+        join requests r on r.ledger_no = $1 and r.scope = k.scope and r.key = k.key
+        """,
+        replay.ledger.no,
+        [scope for scope, _ in rows.requests],
+        [key for _, key in rows.requests],
+    )
+    stored = {(row["scope"], row["key"]): (row["fingerprint"], row["sequence"]) for row in found}
+    await _compare(replay.findings, "requests", rows.requests, stored, lambda key: rows.requests[key][1])
+
+
+# --- sums, in one snapshot --------------------------------------------------------------------------------------------
+
+
+async def _prove_end(connection: Connection, replay: Replay, slice_records: int) -> None:
+    """What moves with every posting, at the head of this transaction's snapshot."""
+    head = await connection.fetchrow(
+        """
+        select o.slug as organization, l.organization_id, l.id, l.code, l.functional_currency, l.functional_decimals,
+            l.time_zone, to_char(l.day_cut_off, 'HH24:MI') as day_cut_off, l.fiscal_year_start, l.retained_earnings,
+            l.epoch, l.sequence, l.hash, l.recorded_at
+        from ledgers l join organizations o on o.id = l.organization_id where l.no = $1
+        """,
+        replay.ledger.no,
+    )
+    assert head is not None, "a ledger is never removed"
+    while head["sequence"] - replay.sequence > slice_records:
+        await _prove_slice(connection, replay, replay.sequence + slice_records)
+    await _prove_slice(connection, replay, head["sequence"], last=True)
+    _compare_head(replay, head)
+    await _find_beyond(connection, replay)
+    await _compare_accounts_opened(connection, replay)
+    await _compare_sums(connection, replay)
+
+
+def _compare_head(replay: Replay, head: asyncpg.Record) -> None:
+    opened, findings, ledger = replay.opened, replay.findings, replay.ledger
+    expected = {
+        "organization": ledger.organization,
+        "organization_id": organization_id(ledger.organization),
+        "id": ledger.id,
+        "code": opened.get("code"),
+        "functional_currency": opened.get("functional_currency"),
+        "functional_decimals": opened.get("functional_decimals"),
+        "time_zone": opened.get("time_zone"),
+        "day_cut_off": opened.get("day_cut_off"),
+        "fiscal_year_start": opened.get("fiscal_year_start"),
+        "retained_earnings": opened.get("retained_earnings"),
+        "hash": replay.hash,
+        "recorded_at": replay.recorded_at,
+    }
+    found = {**dict(head), "hash": bytes(head["hash"]), "recorded_at": instant(head["recorded_at"])}
+    findings.checked("head")
+    for name, value in expected.items():
+        if found[name] != value:
+            findings.differ("head", "ledgers", name, replay.sequence, value, found[name])
+    if head["epoch"] < replay.epoch:
+        findings.differ("head", "ledgers", "epoch", replay.sequence, f">= {replay.epoch}", head["epoch"])
+
+
+async def _find_beyond(connection: Connection, replay: Replay) -> None:
+    """Rows of sequences that the log has not reached, or that no log begins with."""
+    found = await connection.fetch(
+        """
+        (select 'log' as place, sequence from log where ledger_no = $1 and sequence < 1 limit 1)
+        union all (select 'log', sequence from log where ledger_no = $1 and sequence > $2 limit 1)
+        union all (select 'entries', sequence from entries where ledger_no = $1 and sequence < 1 limit 1)
+        union all (select 'entries', sequence from entries where ledger_no = $1 and sequence > $2 limit 1)
+        union all (select 'lines', sequence from lines where ledger_no = $1 and sequence < 1 limit 1)
+        union all (select 'lines', sequence from lines where ledger_no = $1 and sequence > $2 limit 1)
+        """,
+        replay.ledger.no,
+        replay.sequence,
+    )
+    for table, sequence in found:
+        invariant = "log-chain" if table == "log" else table
+        replay.findings.differ(invariant, table, "sequence", sequence, f"1 to {replay.sequence}", sequence)
+
+
+async def _compare_accounts_opened(connection: Connection, replay: Replay) -> None:
+    opened = {account.no for account in replay.accounts.values()}
+    query = "select no, code from accounts where ledger_no = $1"
+    found = {row["no"]: row async for row in _rows(connection, query, replay)}
+    _find_extra(replay.findings, "accounts", opened, found)
+    query = "select account_no, sequence from account_changes where ledger_no = $1"
+    changed = {(row["account_no"], row["sequence"]): () async for row in _rows(connection, query, replay)}
+    await _compare(replay.findings, "account-changes", dict.fromkeys(replay.changes, ()), changed, lambda key: key[1])
+
+
+async def _compare_sums(connection: Connection, replay: Replay) -> None:
+    accounts = {account.no: account for account in replay.accounts.values()}
+    wanted: dict[Any, tuple[Any, ...]] = {
+        no: (account.currency, str(account.debits), str(account.credits), account.version)
+        for no, account in accounts.items()
+    }
+    query = """
+        select account_no, currency, debits::text as debits, credits::text as credits, version
+        from balances where ledger_no = $1
+        """
+    stored: dict[Any, tuple[Any, ...]] = {row[0]: tuple(row)[1:] async for row in _rows(connection, query, replay)}
+    await _compare(replay.findings, "balances", wanted, stored, lambda no: accounts[no].version)
+    query = """
+        select account_no, effective_on, debits::text as debits, credits::text as credits
+        from daily_totals where ledger_no = $1
+        """
+    wanted = {key: (str(debits), str(credits_)) for key, (debits, credits_) in replay.daily.items()}
+    stored = {(row[0], row[1]): tuple(row)[2:] async for row in _rows(connection, query, replay)}
+    await _compare(replay.findings, "daily-totals", wanted, stored)
+    query = """
+        select account_no, party, debits::text as debits, credits::text as credits
+        from party_balances where ledger_no = $1
+        """
+    wanted = {key: (str(debits), str(credits_)) for key, (debits, credits_) in replay.parties.items()}
+    stored = {(row[0], row[1]): tuple(row)[2:] async for row in _rows(connection, query, replay)}
+    await _compare(replay.findings, "party-balances", wanted, stored)
+
+
+def _rows(connection: Connection, query: str, replay: Replay) -> Any:
+    """A table's rows of this ledger, some thousands at a time."""
+    return connection.cursor(query, replay.ledger.no, prefetch=ROWS_AT_A_TIME)
+
+
+async def _count_requests(connection: Connection, replay: Replay) -> None:
+    """Every request of the log has its row by now; were there more rows than requests, one is nobody's."""
+    counted = await connection.fetchrow(
+        """
+        select count(*) filter (where r.sequence <= $2) as stored, max(r.sequence) as highest,
+            (select l.sequence from ledgers l where l.no = $1) as head
+        from requests r where r.ledger_no = $1
+        """,
+        replay.ledger.no,
+        replay.sequence,
+    )
+    assert counted is not None, "a count is one row"
+    if (counted["highest"] or 0) > counted["head"]:
+        replay.findings.differ(
+            "requests", "requests", "sequence", counted["highest"], f"1 to {counted['head']}", counted["highest"]
+        )
+    if counted["stored"] != replay.posted_requests:
+        key, sequence = await _request_of_nobody(connection, replay)
+        replay.findings.differ("requests", "requests", key, sequence, replay.posted_requests, counted["stored"])
+
+
+async def _request_of_nobody(connection: Connection, replay: Replay) -> tuple[str, int]:
+    extra = await connection.fetchrow(
+        """
+        select r.scope, r.key, r.sequence
+        from requests r left join log g on g.ledger_no = r.ledger_no and g.sequence = r.sequence
+        where r.ledger_no = $1 and r.sequence <= $2
+            and (g.payload::json #>> '{request,scope}', g.payload::json #>> '{request,key}')
+                is distinct from (r.scope, r.key)
+        limit 1
+        """,
+        replay.ledger.no,
+        replay.sequence,
+    )
+    return (_key((extra["scope"], extra["key"])), extra["sequence"]) if extra else ("count", 0)
+
+
+# --- comparing --------------------------------------------------------------------------------------------------------
+
+
+async def _compare(
+    findings: Findings,
+    invariant: str,
+    expected: Mapping[Any, Iterable[Any]],
+    found: Mapping[Any, Iterable[Any]],
+    sequence_of: Callable[[Any], int] = lambda _: 0,
+) -> None:
+    """Row by row: what is missing, what differs and in which values, what is there without a record."""
+    table = invariant.replace("-", "_")
+    findings.checked(invariant, len(expected))
+    for place, (key, row) in enumerate(expected.items()):
+        if place % ROWS_AT_A_TIME == 0:
+            await asyncio.sleep(0)
+        there = found.get(key)
+        if there is None:
+            findings.differ(invariant, table, _key(key), sequence_of(key), tuple(row), "no row")
+        elif tuple(there) != row:
+            pairs = [pair for pair in zip(row, there, strict=True) if pair[0] != pair[1]]
+            findings.differ(
+                invariant, table, _key(key), sequence_of(key), [want for want, _ in pairs], [has for _, has in pairs]
+            )
+    _find_extra(findings, invariant, expected.keys(), found)
+
+
+def _find_extra(findings: Findings, invariant: str, expected: Set[Any], found: Mapping[Any, Iterable[Any]]) -> None:
+    extra = found.keys() - expected
+    if extra:
+        first = min(extra, key=str)
+        findings.differ(invariant, invariant.replace("-", "_"), _key(first), 0, "no row", tuple(found[first]))
+
+
+def _key(key: Any) -> str:
+    return "/".join(str(part) for part in key) if isinstance(key, tuple) else str(key)
