@@ -1,0 +1,165 @@
+"""Rounds of load with one fault in each, and the books judged after each of them.
+
+    python -m tests.reliability.rounds --rounds 5 --seed 1 --parts ledger,gateway,postgres,kafka
+
+Every part gets that many rounds, on one stack of their own. A round has an organization of its own; clients post over
+REST while a service asks over Kafka, the fault strikes at a moment drawn from the seed, the load goes on until the
+stack is whole again and a little longer, everybody gets an answer, and then everything is judged. The same seed draws
+the same faults, moments, amounts and accounts. Exit code 0: nothing was found.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.cli import books as cli_books
+from libs.cli.client import connect
+from libs.cli.session import Stack, running
+from libs.devstack.stack import start_detached, stop_stack
+from tests.reliability.evidence import read_books, read_published
+from tests.reliability.faults import KILLED, PARTS, staged
+from tests.reliability.judgement import judge, same_again, tally
+from tests.reliability.kafka_requester import KafkaRequester
+from tests.reliability.rest_clients import RestClients
+from tests.reliability.wishes import LEDGER, open_books
+
+CLIENTS = 8
+STRIKES_AFTER_S = (0.5, 2.0)
+GOES_ON_S = 1.5
+ASKED_AGAIN = 25
+VERIFY_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One round: what was done and counted, and everything that was found wrong."""
+
+    part: str
+    event: str
+    acknowledged: int
+    rejected: int
+    requests: int
+    resent: int
+    troubles: Counter[str]
+    lost: int
+    doubled: int
+    findings: Sequence[str]
+    seconds: float
+
+    def line(self) -> str:
+        """The round in one line, with its findings below."""
+        troubles = ", ".join(f"{count} x {name}" for name, count in sorted(self.troubles.items())) or "none"
+        told = (
+            f"{self.part:12} {self.seconds:5.1f} s  acknowledged {self.acknowledged:5}  rejected {self.rejected:4}  "
+            f"over Kafka {self.requests:4} ({self.resent} resent)  lost {self.lost}  doubled {self.doubled}  "
+            f"[{self.event}; in place of answers: {troubles}]"
+        )
+        return "\n".join([told, *(f"    FOUND: {finding}" for finding in self.findings)])
+
+
+async def play(stack: Stack, part: str, name: str, seed: str) -> Verdict:
+    """One round with a fault of `part`, in the organization `name`; the same seed draws the same round."""
+    began = time.monotonic()
+    chosen = random.Random(seed)
+    await open_books(stack, name)
+    token = stack.token(name, ["controller"], subject="reliability")
+    over = asyncio.Event()
+    async with staged(part, stack, chosen) as scene:
+        rest = RestClients(scene.urls, token, f"{name}-rest", random.Random(f"{seed}-rest"))
+        kafka = KafkaRequester(stack.bootstrap, name, f"{name}-kafka", random.Random(f"{seed}-kafka"))
+        async with asyncio.TaskGroup() as load:
+            load.create_task(rest.run(CLIENTS, over))
+            load.create_task(kafka.run(over))
+            await asyncio.sleep(chosen.uniform(*STRIKES_AFTER_S))
+            event = await scene.strike()
+            await asyncio.sleep(GOES_ON_S)
+            over.set()
+        again = await rest.ask_again(chosen.sample(sorted(rest.told), min(ASKED_AGAIN, len(rest.told))))
+    books = await read_books(stack, name)
+    published = await read_published(stack, name, books.sequence)
+    findings = [*judge(books, published, rest, kafka), *same_again(rest, again), *await _verified(stack, name)]
+    counted = tally(books, rest, kafka)
+    return Verdict(
+        part=part,
+        event=event,
+        acknowledged=counted.acknowledged,
+        rejected=counted.rejected,
+        requests=len(kafka.asked),
+        resent=kafka.resent,
+        troubles=rest.troubles + kafka.troubles,
+        lost=len(counted.lost),
+        doubled=len(counted.doubled),
+        findings=findings,
+        seconds=time.monotonic() - began,
+    )
+
+
+async def _verified(stack: Stack, organization: str) -> list[str]:
+    """What the ledger's own proof of its books finds."""
+    token = stack.token(organization, ["controller"])
+    async with connect(stack.gateway, token, patience_s=VERIFY_PATIENCE_S) as client:
+        proof = await cli_books.verify(client, LEDGER)
+    return [] if proof["ok"] else [f"the books do not verify: {proof['invariants']}"]
+
+
+async def _play_all(parts: Sequence[str], rounds: int, seed: int) -> bool:
+    folder = Path(tempfile.mkdtemp(prefix="ledgerbus-reliability-"))
+    await asyncio.to_thread(start_detached, folder, quiet=True)
+    verdicts: list[Verdict] = []
+    try:
+        stack = running(folder)
+        for number in range(1, rounds + 1):
+            for part in parts:
+                verdict = await play(stack, part, f"round-{number}-{part}", f"{seed}-{number}-{part}")
+                verdicts.append(verdict)
+                print(f"round {number:3}  {verdict.line()}", flush=True)
+    finally:
+        await asyncio.to_thread(stop_stack, folder)
+    good = not any(verdict.findings for verdict in verdicts)
+    print(_summary(verdicts))
+    if good:
+        _remove(folder)
+    else:
+        print(f"data and logs of this run are kept in {folder}")
+    return good
+
+
+def _remove(folder: Path) -> None:
+    from libs.devstack.stack import reset_stack
+
+    reset_stack(folder)
+
+
+def _summary(verdicts: Sequence[Verdict]) -> str:
+    return (
+        f"{len(verdicts)} rounds, {len(verdicts)} faults, "
+        f"{sum(verdict.acknowledged for verdict in verdicts)} acknowledged, "
+        f"{sum(verdict.lost for verdict in verdicts)} lost, {sum(verdict.doubled for verdict in verdicts)} doubled, "
+        f"{sum(len(verdict.findings) for verdict in verdicts)} findings"
+    )
+
+
+def main() -> None:
+    """Plays the rounds that the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability.rounds", description="Faults under load.")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds for each part")
+    parser.add_argument("--seed", type=int, default=None, help="draws the same rounds again; drawn and told if absent")
+    parser.add_argument("--parts", default=",".join(KILLED), help=f"some of {', '.join(PARTS)}")
+    asked = parser.parse_args()
+    parts = asked.parts.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
+    print(f"seed {seed}", flush=True)
+    sys.exit(0 if asyncio.run(_play_all(parts, asked.rounds, seed)) else 1)
+
+
+if __name__ == "__main__":
+    main()
