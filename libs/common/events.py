@@ -11,7 +11,7 @@ Facts carry ids, never personal data. docs/events (JSON Schemas, AsyncAPI) is ma
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
 from uuid import UUID
@@ -114,7 +114,7 @@ class AccountWanted(AccountRequest):
 
     def request(self) -> AccountRequest:
         """What is wanted, without who asked."""
-        return AccountRequest(**{name: getattr(self, name) for name in AccountRequest.__dataclass_fields__})
+        return AccountRequest(**{each.name: getattr(self, each.name) for each in fields(AccountRequest)})
 
 
 @dataclass(slots=True, kw_only=True)
