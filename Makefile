@@ -71,6 +71,10 @@ test-fast: $(READY) ## the tests that need no PostgreSQL, Kafka or stack: under 
 .PHONY: check
 check: lint types contracts test ## all of it: lint, types, contracts, then tests (tidy and drift checks are tests)
 
+.PHONY: docs
+docs: $(READY) ## render the pages that are made from code (metrics, settings)
+	@$(BIN)/python -m tests.docs.rendered
+
 .PHONY: audit
 audit: $(READY) ## known vulnerabilities in the pinned packages
 	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
