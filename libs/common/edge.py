@@ -82,6 +82,15 @@ class Exchange:
         if self.deadline is not None and self.deadline_ms is None:
             self.deadline.reschedule(None)
 
+    def begin_answer(self, start: Message) -> None:
+        """Note that the answer begins; one without a stated length is a stream, which no deadline cuts in two."""
+        self.answer_begun = True
+        self.status = start["status"]
+        if self.deadline_ms is not None and self.deadline is not None:
+            lengths = (True for name, _ in start.get("headers", ()) if name == b"content-length")
+            if not next(lengths, False) and not self.deadline.expired():
+                self.deadline.reschedule(None)
+
     def remaining_ms(self) -> int | None:
         """Milliseconds until the deadline, at least 0; None where there is none."""
         when = None if self.deadline is None else self.deadline.when()
@@ -137,8 +146,7 @@ class Edge:
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                exchange.answer_begun = True
-                exchange.status = message["status"]
+                exchange.begin_answer(message)
                 message["headers"] = [
                     *message.get("headers", ()),
                     *self._settings.answer_headers,

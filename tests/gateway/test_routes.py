@@ -10,6 +10,12 @@ from services.gateway.upstreams import PAUSE_S_MAX, Circuit, Upstream
 
 KNOWN_SCOPES = frozenset().union(*ROLES.values())
 
+AWAITED = {
+    ("GET", "/api/v1/ledgers/{ledger}/export/ndjson"),
+    ("POST", "/api/v1/ledgers/{ledger}/import/ndjson"),
+}
+"""Routes that the gateway lets through before the ledger serves them."""
+
 
 def test_a_literal_wins_over_a_parameter() -> None:
     table = RouteTable(TABLE)
@@ -85,5 +91,6 @@ def test_the_table_and_the_ledgers_openapi_are_the_same() -> None:
 
     served = ledger_operations()
     table = {(passage.method, passage.path): passage.scope for passage in TABLE if passage.upstream == "ledger"}
-    assert served.keys() == table.keys()
-    assert served == table
+    assert served.keys() <= table.keys()
+    assert table.keys() - served.keys() <= AWAITED
+    assert served == {route: scope for route, scope in table.items() if route in served}
