@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Service:
         raw = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
         sent = {"Content-Type": "application/json", **self.headers(), **(headers or {})}
         async with aiohttp.ClientSession() as session, session.request(
-            method, self.url + path, data=raw, headers=sent
+            method, self.url + path, data=BytesIO(raw) if raw is not None else None, headers=sent
         ) as answer:  # fmt: skip
             content = await answer.read()
             return answer.status, orjson.loads(content) if content else None, answer.headers
