@@ -256,6 +256,15 @@ def add(sums: dict[Any, list[int]], key: Any, debit: bool, amount: int) -> None:
     row[0 if debit else 1] += amount
 
 
+def asked_by(payload: str, scope: str, key: str) -> bool:
+    """Whether a record says that it comes from the request under this key."""
+    try:
+        request = orjson.loads(payload)["request"]
+        return bool((request["scope"], request["key"]) == (scope, key))
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
 def minor(text: str, exponent: int) -> int:
     """Minor units of an amount as records write it, with all decimals of its currency."""
     if len(text.partition(".")[2]) != exponent:
