@@ -102,7 +102,7 @@ class Rate:
 
 @dataclass(slots=True)
 class LineRequest:
-    """One leg of an entry: a positive amount on one side of one account, in the account's currency."""
+    """One line of an entry: a positive amount on one side of one account, in the account's currency."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     account: Annotated[str, Len(1, 128)]

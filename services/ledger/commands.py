@@ -24,12 +24,12 @@ from libs.common.errors import Fault, Problem, Rejection
 from libs.common.journal import CurrencyRequest, LedgerRequest, ledger_id, organization_id
 from libs.common.money import ISO_4217, Currency
 from services.ledger import store
+from services.ledger.deciding import Outcome
 from services.ledger.domain import Request
 from services.ledger.records import entry_answer, instant
 from services.ledger.rejections import reject
 from services.ledger.state import Ledger
-from services.ledger.deciding import Outcome
-from services.ledger.writer import Job, LedgerWriter, Limits
+from services.ledger.writer import LedgerWriter, Limits, QueuedWish
 
 LEDGERS_CACHED_MAX = 50_000
 KEY_REUSED = "key-reused-with-other-content"
@@ -134,7 +134,7 @@ def enqueue(books: Books, ledger: Ledger, wish: Wish) -> "asyncio.Future[Outcome
     """Queues a wish; the future is done once its answer is committed. Raises Transient where the queue is full."""
     answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     books.writer_of(ledger).put(
-        Job(
+        QueuedWish(
             request=wish.request,
             service=wish.asker.service,
             subject=wish.asker.subject,

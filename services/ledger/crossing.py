@@ -12,14 +12,14 @@ from decimal import Decimal
 from libs.common.errors import Fault, Rejection
 from libs.common.journal import Rate, Side, position_codes
 from libs.common.money import Currency, Rounding, convert, round_ratio, to_text
-from services.ledger.records import Leg
+from services.ledger.records import EntryLine
 from services.ledger.rejections import reject
 from services.ledger.state import Account, LedgerState
 
 
 def cross(
     state: LedgerState, rates: list[Rate], sums: dict[str, int], lines: int, account: Callable[[str], Account]
-) -> list[Leg] | Rejection:
+) -> list[EntryLine] | Rejection:
     """The pair lines for residuals `sums` (debits less credits, minor units, by currency) of so many `lines`."""
     functional = state.ledger.functional_currency
     foreign = [code for code, residual in sums.items() if code != functional.code and residual]
@@ -47,13 +47,13 @@ def cross(
         )
     worths[max(worths, key=lambda code: abs(worths[code]))] -= left
     sums.setdefault(functional.code, 0)
-    legs = []
+    entry_lines = []
     for code, worth in worths.items():
         position, equivalent = position_codes(code)
-        legs.append(_leg(account(position), -sums[code]))
+        entry_lines.append(_entry_line(account(position), -sums[code]))
         if worth:
-            legs.append(_leg(account(equivalent), worth))
-    return legs
+            entry_lines.append(_entry_line(account(equivalent), worth))
+    return entry_lines
 
 
 def _stated(rates: list[Rate], code: str, functional: str) -> Rate | None:
@@ -92,6 +92,6 @@ def _inverse(residual: int, foreign: Currency, functional: Currency, rate: Decim
     return round_ratio(numerator, denominator, Rounding.HALF_EVEN)
 
 
-def _leg(account: Account, debit: int) -> Leg:
+def _entry_line(account: Account, debit: int) -> EntryLine:
     side: Side = "debit" if debit > 0 else "credit"
-    return Leg(account, side, abs(debit), None, None)
+    return EntryLine(account, side, abs(debit), None, None)

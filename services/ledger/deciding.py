@@ -18,7 +18,7 @@ from services.ledger.state import KnownEntry, KnownRequest, LedgerState, Posted
 
 
 class Wished(Protocol):
-    """A request with its key and who asks (`writer.Job` is one)."""
+    """A request with its key and who asks (`writer.QueuedWish` is one)."""
 
     request: Request
     service: str
@@ -46,9 +46,9 @@ class Outcome:
 
 @dataclass(slots=True)
 class Prepared(Generic[J]):
-    """A decided batch: what the statement gets, and what each job is told once it is committed."""
+    """A decided batch: what the statement gets, and what each wish is told once it is committed."""
 
-    jobs: list[J]
+    wishes: list[J]
     outcomes: list[Outcome]
     batch: Batch
     hash: bytes
@@ -67,25 +67,25 @@ class Prepared(Generic[J]):
         return bool(len(self.batch.log) or len(self.batch.requests))
 
 
-def decide_batch(state: LedgerState, jobs: list[J], at: datetime) -> "Prepared[J]":
-    """Every job in turn, on the state the ones before it leave."""
+def decide_batch(state: LedgerState, wishes: list[J], at: datetime) -> "Prepared[J]":
+    """Every wish in turn, on the state the ones before it leave."""
     recorded_at = max(state.recorded_at, at)
     today = state.ledger.accounting_day(recorded_at)
-    prepared = Prepared(jobs, [], Batch(state.sequence), state.hash, recorded_at)
-    for job in jobs:
+    prepared = Prepared(wishes, [], Batch(state.sequence), state.hash, recorded_at)
+    for wish in wishes:
         stamp = Stamp(
             recorded_at,
             today,
-            job.service,
-            job.subject,
-            job.scope,
-            job.key,
-            job.fingerprint,
-            job.size,
-            job.new_id,
-            job.traceparent,
+            wish.service,
+            wish.subject,
+            wish.scope,
+            wish.key,
+            wish.fingerprint,
+            wish.size,
+            wish.new_id,
+            wish.traceparent,
         )
-        decision = decide(state, job.request, stamp)
+        decision = decide(state, wish.request, stamp)
         if isinstance(decision, Accepted):
             outcome = _accept(state, prepared, decision, stamp)
         elif isinstance(decision, KnownRequest):
@@ -94,7 +94,7 @@ def decide_batch(state: LedgerState, jobs: list[J], at: datetime) -> "Prepared[J
             outcome = Outcome(rejection=decision)
             if decision.code not in NOT_REMEMBERED:
                 prepared.batch.add_outcome(stamp, decision)
-                state.requests[job.scope, job.key] = KnownRequest(job.fingerprint, decision)
+                state.requests[wish.scope, wish.key] = KnownRequest(wish.fingerprint, decision)
         prepared.outcomes.append(outcome)
     prepared.hash = state.hash
     return prepared

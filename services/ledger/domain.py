@@ -33,7 +33,7 @@ from libs.common.journal import (
 from libs.common.money import BALANCE_MAX, to_minor, to_text
 from services.ledger.accounts import open_account, pair_currency, position_pair
 from services.ledger.crossing import cross
-from services.ledger.records import AccountOpened, EntryPosted, Leg, Record
+from services.ledger.records import AccountOpened, EntryLine, EntryPosted, Record
 from services.ledger.rejections import PRECEDENCE, reject
 from services.ledger.state import Account, KnownRequest, LedgerState, Posted
 
@@ -100,18 +100,18 @@ def post_entry(
     if refused is not None:
         return refused
     opened: list[AccountOpened] = []
-    legs = _legs(state, request.lines, stamp, opened)
-    if isinstance(legs, Rejection):
-        return legs
-    unbalanced = _balance(state, request, legs, opened)
-    refused = _envelope_of_lines(stamp, len(legs))
+    entry_lines = _entry_lines(state, request.lines, stamp, opened)
+    if isinstance(entry_lines, Rejection):
+        return entry_lines
+    unbalanced = _balance(state, request, entry_lines, opened)
+    refused = _envelope_of_lines(stamp, len(entry_lines))
     if refused is not None:
         return refused
-    moved = _move(legs)
+    moved = _move(entry_lines)
     if isinstance(moved, Rejection):
         return moved
     effective_on = request.effective_on or stamp.today
-    refused = unbalanced or _too_far_away(effective_on, stamp.today) or _short_of_funds(moved, legs)
+    refused = unbalanced or _too_far_away(effective_on, stamp.today) or _short_of_funds(moved, entry_lines)
     if refused is not None:
         return refused
     record = EntryPosted(
@@ -125,7 +125,7 @@ def post_entry(
         reverses=reverses,
         rates=request.rates,
         metadata=request.metadata,
-        legs=legs,
+        entry_lines=entry_lines,
         moved=moved,
     )
     return Accepted([*opened, record])
@@ -216,12 +216,12 @@ def _record_bytes_max(stamp: Stamp, lines: int) -> int:
     return stamp.size + RECORD_OVERHEAD_BYTES + lines * LINE_OVERHEAD_BYTES
 
 
-def _legs(
+def _entry_lines(
     state: LedgerState, lines: list[LineRequest], stamp: Stamp, opened: list[AccountOpened]
-) -> list[Leg] | Rejection:
+) -> list[EntryLine] | Rejection:
     """The lines with their accounts and minor units; appends to `opened` the position pairs they need."""
     accounts = state.accounts
-    legs: list[Leg] = []
+    entry_lines: list[EntryLine] = []
     faults: list[tuple[str, int]] = []
     for place, line in enumerate(lines):
         account = accounts.get(line.account) or _pair_account(state, line.account, opened)
@@ -236,8 +236,8 @@ def _legs(
             if isinstance(amount, str):
                 faults.append((amount, place))
             else:
-                legs.append(Leg(account, line.side, amount, line.party, line.description))
-    return _worst(state, lines, faults) if faults else legs
+                entry_lines.append(EntryLine(account, line.side, amount, line.party, line.description))
+    return _worst(state, lines, faults) if faults else entry_lines
 
 
 def _guard(account: Account, line: LineRequest, stamp: Stamp) -> str | None:
@@ -298,26 +298,30 @@ def _pair_of(state: LedgerState, opened: list[AccountOpened]) -> Any:
 
 
 def _balance(
-    state: LedgerState, request: EntryRequest, legs: list[Leg], opened: list[AccountOpened]
+    state: LedgerState, request: EntryRequest, entry_lines: list[EntryLine], opened: list[AccountOpened]
 ) -> Rejection | None:
-    """Whether debits are credits in every currency, once the lines of position pairs are appended to `legs`."""
+    """Whether debits are credits in every currency, once the lines of position pairs are appended to `entry_lines`."""
     sums: dict[str, int] = {}
-    for leg in legs:
-        currency = leg.account.currency
+    for entry_line in entry_lines:
+        currency = entry_line.account.currency
         assert currency is not None
-        sums[currency] = sums.get(currency, 0) + (leg.amount if leg.side == "debit" else -leg.amount)
+        sums[currency] = sums.get(currency, 0) + (
+            entry_line.amount if entry_line.side == "debit" else -entry_line.amount
+        )
     if request.rates:
-        crossed = cross(state, request.rates, sums, len(legs), _pair_of(state, opened))
+        crossed = cross(state, request.rates, sums, len(entry_lines), _pair_of(state, opened))
         if isinstance(crossed, Rejection):
             return crossed
-        for leg in crossed:
-            legs.append(leg)
-            sums[leg.account.currency or ""] += leg.amount if leg.side == "debit" else -leg.amount
-    return _not_balanced(legs, sums) if any(sums.values()) else None
+        for entry_line in crossed:
+            entry_lines.append(entry_line)
+            sums[entry_line.account.currency or ""] += (
+                entry_line.amount if entry_line.side == "debit" else -entry_line.amount
+            )
+    return _not_balanced(entry_lines, sums) if any(sums.values()) else None
 
 
-def _not_balanced(legs: Iterable[Leg], sums: dict[str, int]) -> Rejection:
-    exponents = {leg.account.currency: leg.account.exponent for leg in legs}
+def _not_balanced(entry_lines: Iterable[EntryLine], sums: dict[str, int]) -> Rejection:
+    exponents = {entry_line.account.currency: entry_line.account.exponent for entry_line in entry_lines}
     off = {code: to_text(total, exponents[code]) for code, total in sums.items() if total}
     worst = next(iter(off))
     more = "more" if sums[worst] > 0 else "less"
@@ -342,21 +346,21 @@ def _too_far_away(effective_on: date, today: date) -> Rejection | None:
     )
 
 
-def _move(legs: list[Leg]) -> list[tuple[Account, int, int]] | Rejection:
-    """Debits and credits of each account after the legs, in order of first touch; sets each leg's balance after it."""
+def _move(entry_lines: list[EntryLine]) -> list[tuple[Account, int, int]] | Rejection:
+    """Debits and credits of each account after the lines, in order of first touch; sets the lines' balances."""
     after: dict[str, list[int]] = {}
     accounts: dict[str, Account] = {}
-    for leg in legs:
-        account = leg.account
+    for entry_line in entry_lines:
+        account = entry_line.account
         sides = after.get(account.code)
         if sides is None:
             sides = after[account.code] = [account.debits, account.credits]
             accounts[account.code] = account
-        if leg.side == "debit":
-            sides[0] += leg.amount
+        if entry_line.side == "debit":
+            sides[0] += entry_line.amount
         else:
-            sides[1] += leg.amount
-        leg.balance_after = sides[0] - sides[1] if account.normal_side == "debit" else sides[1] - sides[0]
+            sides[1] += entry_line.amount
+        entry_line.balance_after = sides[0] - sides[1] if account.normal_side == "debit" else sides[1] - sides[0]
     moved = [(account, after[code][0], after[code][1]) for code, account in accounts.items()]
     for account, debits, credits_ in moved:
         if debits > BALANCE_MAX or credits_ > BALANCE_MAX:
@@ -364,20 +368,24 @@ def _move(legs: list[Leg]) -> list[tuple[Account, int, int]] | Rejection:
     return moved
 
 
-def _short_of_funds(moved: list[tuple[Account, int, int]], legs: list[Leg]) -> Rejection | None:
+def _short_of_funds(moved: list[tuple[Account, int, int]], entry_lines: list[EntryLine]) -> Rejection | None:
     for account, debits, credits_ in moved:
-        if account.overdraft_policy != "unlimited" and (short := _overdrawn(account, debits, credits_, legs)):
+        if account.overdraft_policy != "unlimited" and (short := _overdrawn(account, debits, credits_, entry_lines)):
             return short
     return None
 
 
-def _overdrawn(account: Account, debits: int, credits_: int, legs: list[Leg]) -> Rejection | None:
+def _overdrawn(account: Account, debits: int, credits_: int, entry_lines: list[EntryLine]) -> Rejection | None:
     posted = debits - credits_ if account.normal_side == "debit" else credits_ - debits
     if posted >= account.posted or posted >= -account.overdraft_limit:
         return None
     available = to_text(account.posted + account.overdraft_limit, account.exponent)
     needed = to_text(account.posted - posted, account.exponent)
-    place = next(place for place, leg in enumerate(legs) if leg.account is account and leg.side != account.normal_side)
+    place = next(
+        place
+        for place, entry_line in enumerate(entry_lines)
+        if entry_line.account is account and entry_line.side != account.normal_side
+    )
     return reject(
         "insufficient-funds",
         f"{account.code} has {available} {account.currency} available, {needed} is needed.",

@@ -14,7 +14,7 @@ from services.ledger.state import LedgerState
 
 
 class Asked(Protocol):
-    """A request with its key (`writer.Job` is one). `lookup`: the database may know its key, ids or target already."""
+    """A request with its key (`writer.QueuedWish` is one). `lookup`: the database may know it already."""
 
     request: Request
     scope: str
@@ -37,14 +37,14 @@ class Needs:
         return bool(self.codes or self.keys or self.ids or self.external_ids or self.currencies or self.to_reverse)
 
 
-def needs_of(state: LedgerState, jobs: Sequence[Asked]) -> Needs:
-    """What the jobs need beyond what the state has. A reversal's accounts are known once its target is loaded."""
+def needs_of(state: LedgerState, wishes: Sequence[Asked]) -> Needs:
+    """What the wishes need beyond what the state has. A reversal's accounts are known once its target is loaded."""
     needs = Needs()
     accounts = state.accounts
-    for job in jobs:
-        request = job.request
-        if job.lookup and (job.scope, job.key) not in state.requests:
-            needs.keys.add((job.scope, job.key))
+    for wish in wishes:
+        request = wish.request
+        if wish.lookup and (wish.scope, wish.key) not in state.requests:
+            needs.keys.add((wish.scope, wish.key))
         if isinstance(request, EntryRequest):
             for line in request.lines:
                 if line.account not in accounts:
@@ -61,7 +61,7 @@ def needs_of(state: LedgerState, jobs: Sequence[Asked]) -> Needs:
             needs.currencies = needs.currencies or bool(request.currency and state.currency(request.currency) is None)
         else:
             needs.to_reverse.add(request.entry_id)
-        if job.lookup and not isinstance(request, AccountRequest):
+        if wish.lookup and not isinstance(request, AccountRequest):
             if request.id is not None and request.id not in state.entries:
                 needs.ids.add(request.id)
             if not isinstance(request, ReversalRequest) and request.external_id is not None:

@@ -99,20 +99,20 @@ class Batch:
                 origin.service if origin else None,
                 origin.document if origin else None,
                 record.reverses,
-                len(record.legs),
+                len(record.entry_lines),
             )
         )
         on, add_line = record.effective_on, self.lines.rows.append
-        for place, leg in enumerate(record.legs, 1):
-            account, amount, debit = leg.account, leg.amount, leg.side == "debit"
-            balance = str(leg.balance_after)
-            add_line((account.no, sequence, place, debit, str(amount), account.currency, balance, on, leg.party))
+        for place, entry_line in enumerate(record.entry_lines, 1):
+            account, amount, debit = entry_line.account, entry_line.amount, entry_line.side == "debit"
+            balance = str(entry_line.balance_after)
+            add_line((account.no, sequence, place, debit, str(amount), account.currency, balance, on, entry_line.party))
             day = self.daily.get((account.no, on))
             if day is None:
                 day = self.daily[account.no, on] = [0, 0]
             day[0 if debit else 1] += amount
-            if leg.party is not None:
-                party = self.parties.setdefault((account.no, leg.party), [0, 0])
+            if entry_line.party is not None:
+                party = self.parties.setdefault((account.no, entry_line.party), [0, 0])
                 party[0 if debit else 1] += amount
         for account, debit_total, credit_total in record.moved:
             self.touched[account.no] = Moved(account.code, account.currency, debit_total, credit_total, sequence)

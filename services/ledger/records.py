@@ -28,7 +28,7 @@ from services.ledger.state import Account, Ledger, LedgerState
 
 
 @dataclass(slots=True)
-class Leg:
+class EntryLine:
     """One line on its way into an entry. `balance_after` is on the account's normal side, in minor units."""
 
     account: Account
@@ -53,7 +53,7 @@ class EntryPosted:
     reverses: UUID | None
     rates: list[Rate]
     metadata: dict[str, Any]
-    legs: list[Leg]
+    entry_lines: list[EntryLine]
     moved: list[tuple[Account, int, int]]
 
     def body(self) -> dict[str, Any]:
@@ -75,23 +75,23 @@ class EntryPosted:
             entry["rates"] = [{"base": rate.base, "counter": rate.counter, "rate": rate.rate} for rate in self.rates]
         if self.metadata:
             entry["metadata"] = self.metadata
-        entry["lines"] = [_line(leg) for leg in self.legs]
+        entry["lines"] = [_line(entry_line) for entry_line in self.entry_lines]
         return {"type": "entry-posted", "entry": entry}
 
 
-def _line(leg: Leg) -> dict[str, Any]:
-    account = leg.account
+def _line(entry_line: EntryLine) -> dict[str, Any]:
+    account = entry_line.account
     line: dict[str, Any] = {
         "account": account.code,
-        "side": leg.side,
-        "amount": to_text(leg.amount, account.exponent),
+        "side": entry_line.side,
+        "amount": to_text(entry_line.amount, account.exponent),
         "currency": account.currency,
-        "balance_after": to_text(leg.balance_after, account.exponent),
+        "balance_after": to_text(entry_line.balance_after, account.exponent),
     }
-    if leg.party is not None:
-        line["party"] = leg.party
-    if leg.description is not None:
-        line["description"] = leg.description
+    if entry_line.party is not None:
+        line["party"] = entry_line.party
+    if entry_line.description is not None:
+        line["description"] = entry_line.description
     return line
 
 

@@ -30,7 +30,7 @@ from services.ledger.state import (
 
 WRITE_BATCH = """
 with l as (
-    update ledgers set sequence = sequence + $4, hash = $5, recorded_at = $6
+    update ledgers set sequence = sequence + $4, hash = $5, recorded_at = case when $4 > 0 then $6 else recorded_at end
     where id = $1 and organization_id = $2 and sequence = $3
     returning no
 ), g as (

@@ -59,7 +59,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Job:
+class QueuedWish:
     """One request on its way. `lookup`: its key, ids or target may be known to the database already."""
 
     request: Request
@@ -99,7 +99,7 @@ class LedgerWriter:
         self._clock = clock
         self._limits = limits
         self._committed = committed
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[QueuedWish] = deque()
         self._state: LedgerState | None = None
         self._lost_races = 0
         self._rounds_under_lock = 0
@@ -120,11 +120,11 @@ class LedgerWriter:
         """Whether requests wait or are being written."""
         return self._task is not None
 
-    def put(self, job: Job) -> None:
-        """Queues a job; raises Transient where the queue is full."""
+    def put(self, wish: QueuedWish) -> None:
+        """Queues a wish; raises Transient where the queue is full."""
         if len(self._waiting) >= self._limits.queue_requests:
             raise Transient("the ledger has more requests waiting than it takes")
-        self._waiting.append(job)
+        self._waiting.append(wish)
         if self._task is None:
             name = f"writer {self.ledger.organization}/{self.ledger.code}"
             self._task = asyncio.create_task(self._run(), name=name)
@@ -139,14 +139,14 @@ class LedgerWriter:
             await self._work()
         finally:
             self._task = None
-            for job in self._waiting:
-                _fail(job, Transient("the ledger's writer stopped"))
+            for wish in self._waiting:
+                _fail(wish, Transient("the ledger's writer stopped"))
             self._waiting.clear()
 
     async def _work(self) -> None:
-        flight: tuple[Prepared[Job], asyncio.Task[bool]] | None = None
+        flight: tuple[Prepared[QueuedWish], asyncio.Task[bool]] | None = None
         while self._waiting or flight is not None:
-            following: Prepared[Job] | None = None
+            following: Prepared[QueuedWish] | None = None
             if flight is None and self._rounds_under_lock > 0:
                 await self._round_under_lock()
                 continue
@@ -157,7 +157,7 @@ class LedgerWriter:
                 flight = None
                 if again is not None:
                     self._state = None
-                    self._put_back(again + (following.jobs if following else []))
+                    self._put_back(again + (following.wishes if following else []))
                     continue
             if following is not None:
                 flight = self._launch(following)
@@ -165,76 +165,80 @@ class LedgerWriter:
     def _full_batch_waits(self) -> bool:
         return len(self._waiting) >= self._limits.batch_requests and not _goes_alone(self._waiting[0])
 
-    def _take(self) -> list[Job]:
-        """The next jobs, in order, within the bounds of a batch."""
+    def _take(self) -> list[QueuedWish]:
+        """The next wishes, in order, within the bounds of a batch."""
         limits, waiting = self._limits, self._waiting
-        jobs = [waiting.popleft()]
-        lines, size = jobs[0].line_count, jobs[0].size
-        if _goes_alone(jobs[0]):
-            return jobs
-        while waiting and len(jobs) < limits.batch_requests and not _goes_alone(waiting[0]):
+        wishes = [waiting.popleft()]
+        lines, size = wishes[0].line_count, wishes[0].size
+        if _goes_alone(wishes[0]):
+            return wishes
+        while waiting and len(wishes) < limits.batch_requests and not _goes_alone(waiting[0]):
             lines, size = lines + waiting[0].line_count, size + waiting[0].size
             if lines > limits.batch_lines or size > limits.batch_bytes:
                 break
-            jobs.append(waiting.popleft())
-        return jobs
+            wishes.append(waiting.popleft())
+        return wishes
 
-    def _put_back(self, jobs: list[Job]) -> None:
+    def _put_back(self, wishes: list[QueuedWish]) -> None:
         """In front of the queue, in order."""
-        self._waiting.extendleft(reversed(jobs))
+        self._waiting.extendleft(reversed(wishes))
 
-    def _once_more(self, jobs: list[Job]) -> list[Job]:
-        """The jobs that are worth another try; who was tried too often is told to come again."""
+    def _once_more(self, wishes: list[QueuedWish]) -> list[QueuedWish]:
+        """The wishes that are worth another try; who was tried too often is told to come again."""
         kept = []
-        for job in jobs:
-            job.attempts += 1
-            if job.attempts > self._limits.attempts:
-                _fail(job, Transient("the ledger could not get this request through; send it again with its key"))
+        for wish in wishes:
+            wish.attempts += 1
+            if wish.attempts > self._limits.attempts:
+                _fail(wish, Transient("the ledger could not get this request through; send it again with its key"))
             else:
-                kept.append(job)
+                kept.append(wish)
         return kept
 
-    async def _prepare(self, jobs: list[Job], under_way: Prepared[Job] | None) -> Prepared[Job] | None:
-        """Loads and decides; None where that failed or has to wait, and the jobs are back in the queue."""
+    async def _prepare(
+        self, wishes: list[QueuedWish], under_way: Prepared[QueuedWish] | None
+    ) -> Prepared[QueuedWish] | None:
+        """Loads and decides; None where that failed or has to wait, and the wishes are back in the queue."""
         try:
-            return await self._load_and_decide(jobs, under_way)
+            return await self._load_and_decide(wishes, under_way)
         except Exception as error:
             self._state = None
             if transient(error):
-                await asyncio.sleep(min(1.0, 0.02 * 2 ** jobs[0].attempts))
-                self._put_back(self._once_more(jobs))
-            elif len(jobs) == 1:
+                await asyncio.sleep(min(1.0, 0.02 * 2 ** wishes[0].attempts))
+                self._put_back(self._once_more(wishes))
+            elif len(wishes) == 1:
                 log.exception("request-failed", organization=self.ledger.organization, ledger=self.ledger.code)
-                _fail(jobs[0], error)
+                _fail(wishes[0], error)
             else:
-                for job in jobs:
-                    job.alone = True
-                self._put_back(jobs)
+                for wish in wishes:
+                    wish.alone = True
+                self._put_back(wishes)
             return None
 
-    async def _load_and_decide(self, jobs: list[Job], under_way: Prepared[Job] | None) -> Prepared[Job] | None:
+    async def _load_and_decide(
+        self, wishes: list[QueuedWish], under_way: Prepared[QueuedWish] | None
+    ) -> Prepared[QueuedWish] | None:
         state = self._state
         if state is None and under_way is not None:
-            self._put_back(jobs)
+            self._put_back(wishes)
             return None
         if state is None:
             state = self._state = LedgerState.unread(self.ledger)
-        needs = loading.needs_of(state, jobs)
+        needs = loading.needs_of(state, wishes)
         if state.is_read and not needs:
-            return decide_batch(state, jobs, self._clock())
+            return decide_batch(state, wishes, self._clock())
         if under_way is not None and needs.codes & under_way.moves:
-            self._put_back(jobs)
+            self._put_back(wishes)
             return None
         async with self._pool.acquire() as connection:
             current = await self._load(connection, state, needs, under_way)
         if not current:
             self._state = None
-            self._put_back(jobs)
+            self._put_back(wishes)
             return None
-        return decide_batch(state, jobs, self._clock())
+        return decide_batch(state, wishes, self._clock())
 
     async def _load(
-        self, connection: Connection, state: LedgerState, needs: loading.Needs, under_way: Prepared[Job] | None
+        self, connection: Connection, state: LedgerState, needs: loading.Needs, under_way: Prepared[QueuedWish] | None
     ) -> bool:
         """Brings in what is needed; False where another writer moved the ledger meanwhile."""
         await loading.load_facts(connection, state, needs)
@@ -243,16 +247,16 @@ class LedgerWriter:
             return True
         return await loading.load_accounts(connection, state, needs.codes, acceptable)
 
-    def _launch(self, prepared: Prepared[Job]) -> tuple[Prepared[Job], asyncio.Task[bool]]:
+    def _launch(self, prepared: Prepared[QueuedWish]) -> tuple[Prepared[QueuedWish], asyncio.Task[bool]]:
         return prepared, asyncio.create_task(self._store(prepared), name="ledger statement")
 
-    async def _store(self, prepared: Prepared[Job]) -> bool:
+    async def _store(self, prepared: Prepared[QueuedWish]) -> bool:
         if not prepared.writes:
             return True
         async with self._pool.acquire() as connection:
             return await self._write(connection, prepared)
 
-    async def _write(self, connection: Connection, prepared: Prepared[Job]) -> bool:
+    async def _write(self, connection: Connection, prepared: Prepared[QueuedWish]) -> bool:
         started_s = monotonic_s()
         won = await store.write_batch(
             connection,
@@ -265,8 +269,8 @@ class LedgerWriter:
         metrics.LEDGER_STATEMENT_DURATION_MS.observe((monotonic_s() - started_s) * 1000)
         return won
 
-    async def _land(self, prepared: Prepared[Job], statement: asyncio.Task[bool]) -> list[Job] | None:
-        """Waits for the statement and answers; gives back the jobs that have to be decided again, None if committed."""
+    async def _land(self, prepared: Prepared[QueuedWish], statement: asyncio.Task[bool]) -> list[QueuedWish] | None:
+        """Waits for the statement and answers; gives back the wishes to decide again, None if committed."""
         try:
             return await self._conclude(prepared, await statement, None)
         except asyncpg.PostgresError as error:
@@ -274,8 +278,10 @@ class LedgerWriter:
         except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
             return await self._conclude(prepared, False, error)
 
-    async def _conclude(self, prepared: Prepared[Job], won: bool, error: Exception | None) -> list[Job] | None:
-        """What a statement's end means for its jobs."""
+    async def _conclude(
+        self, prepared: Prepared[QueuedWish], won: bool, error: Exception | None
+    ) -> list[QueuedWish] | None:
+        """What a statement's end means for its wishes."""
         match error:
             case None if won:
                 self._lost_races = 0
@@ -284,39 +290,39 @@ class LedgerWriter:
             case None:
                 return self._lost_race(prepared)
             case asyncpg.UniqueViolationError():
-                for job in prepared.jobs:
-                    job.lookup = True
-                return self._once_more(prepared.jobs)
+                for wish in prepared.wishes:
+                    wish.lookup = True
+                return self._once_more(prepared.wishes)
             case asyncpg.IntegrityConstraintViolationError() | asyncpg.DataError() | asyncpg.SerializationError():
                 return self._refused(prepared, error)
             case _ if is_connection_error(error):
                 return await self._settle(prepared)
             case _ if transient(error):
                 await asyncio.sleep(0.1)
-                return self._once_more(prepared.jobs)
+                return self._once_more(prepared.wishes)
             case _:
-                for job in prepared.jobs:
-                    _fail(job, error)
+                for wish in prepared.wishes:
+                    _fail(wish, error)
                 raise error
 
-    def _lost_race(self, prepared: Prepared[Job]) -> list[Job]:
+    def _lost_race(self, prepared: Prepared[QueuedWish]) -> list[QueuedWish]:
         metrics.LEDGER_SERIALIZATION_RETRIES.inc()
         self._lost_races += 1
         if self._lost_races >= self._limits.lost_races_before_lock:
             self._lost_races, self._rounds_under_lock = 0, self._limits.rounds_under_lock
-        return prepared.jobs
+        return prepared.wishes
 
-    def _refused(self, prepared: Prepared[Job], error: Exception) -> list[Job]:
+    def _refused(self, prepared: Prepared[QueuedWish], error: Exception) -> list[QueuedWish]:
         """The database said no to a decided batch: find the request it says no to."""
-        log.error("refused-by-guard", ledger=self.ledger.code, jobs=len(prepared.jobs), error=str(error))
-        if len(prepared.jobs) == 1 and prepared.jobs[0].alone:
-            _fail(prepared.jobs[0], RefusedByGuard(str(error)))
+        log.error("refused-by-guard", ledger=self.ledger.code, wishes=len(prepared.wishes), error=str(error))
+        if len(prepared.wishes) == 1 and prepared.wishes[0].alone:
+            _fail(prepared.wishes[0], RefusedByGuard(str(error)))
             return []
-        for job in prepared.jobs:
-            job.alone = True
-        return prepared.jobs
+        for wish in prepared.wishes:
+            wish.alone = True
+        return prepared.wishes
 
-    async def _settle(self, prepared: Prepared[Job]) -> list[Job] | None:
+    async def _settle(self, prepared: Prepared[QueuedWish]) -> list[QueuedWish] | None:
         """Finds out whether a batch of unknown outcome was committed."""
         deadline_s, pause_s = monotonic_s() + self._limits.unknown_outcome_s, 0.05
         while monotonic_s() < deadline_s:
@@ -324,7 +330,7 @@ class LedgerWriter:
                 async with self._pool.acquire() as connection, connection.transaction():
                     await store.lock_ledger(connection, self.ledger.no)
                     if not await store.committed(connection, self.ledger.no, prepared.batch, prepared.hash):
-                        return self._once_more(prepared.jobs)
+                        return self._once_more(prepared.wishes)
             except Exception as error:
                 if not is_connection_error(error):
                     raise
@@ -333,47 +339,47 @@ class LedgerWriter:
             else:
                 self._answer(prepared)
                 return None
-        for job in prepared.jobs:
-            _fail(job, Transient("the database does not answer; send the request again with its key", 2))
+        for wish in prepared.wishes:
+            _fail(wish, Transient("the database does not answer; send the request again with its key", 2))
         return []
 
     async def _round_under_lock(self) -> None:
         """One batch under the row lock, so that nobody starves while several processes write one ledger."""
         self._rounds_under_lock -= 1
-        jobs = self._take()
-        prepared: Prepared[Job] | None = None
+        wishes = self._take()
+        prepared: Prepared[QueuedWish] | None = None
         failure: Exception | None = None
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 await store.lock_ledger(connection, self.ledger.no)
                 state = self._state = LedgerState.unread(self.ledger)
-                await self._load(connection, state, loading.needs_of(state, jobs), None)
-                prepared = decide_batch(state, jobs, self._clock())
+                await self._load(connection, state, loading.needs_of(state, wishes), None)
+                prepared = decide_batch(state, wishes, self._clock())
                 await self._write(connection, prepared)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             failure = error
         if prepared is None:
             self._state = None
             await asyncio.sleep(0.1)
-            self._put_back(self._once_more(jobs))
+            self._put_back(self._once_more(wishes))
             return
         again = await self._conclude(prepared, failure is None, failure)
         if again is not None:
             self._state = None
             self._put_back(again)
 
-    def _answer(self, prepared: Prepared[Job]) -> None:
+    def _answer(self, prepared: Prepared[QueuedWish]) -> None:
         """Tells every waiter what is committed now, and lets go of what only this batch had to know."""
         now_s = monotonic_s()
-        metrics.LEDGER_BATCH_ENTRIES.observe(len(prepared.jobs))
-        metrics.LEDGER_QUEUE_WAIT_MS.observe((now_s - prepared.jobs[0].queued_s) * 1000)
-        for job, outcome in zip(prepared.jobs, prepared.outcomes, strict=True):
-            if not job.answer.done():
-                job.answer.set_result(outcome)
+        metrics.LEDGER_BATCH_ENTRIES.observe(len(prepared.wishes))
+        metrics.LEDGER_QUEUE_WAIT_MS.observe((now_s - prepared.wishes[0].queued_s) * 1000)
+        for wish, outcome in zip(prepared.wishes, prepared.outcomes, strict=True):
+            if not wish.answer.done():
+                wish.answer.set_result(outcome)
         state = self._state
         if state is not None:
-            for job in prepared.jobs:
-                state.requests.pop((job.scope, job.key), None)
+            for wish in prepared.wishes:
+                state.requests.pop((wish.scope, wish.key), None)
             for entry_id in prepared.entry_ids:
                 state.entries.pop(entry_id, None)
             for external_id in prepared.external_ids:
@@ -390,11 +396,11 @@ class LedgerWriter:
                 del state.accounts[code]
 
 
-def _goes_alone(job: Job) -> bool:
+def _goes_alone(wish: QueuedWish) -> bool:
     """A reversal is decided on what the books hold, so it waits for everything before it."""
-    return job.alone or isinstance(job.request, ReversalRequest)
+    return wish.alone or isinstance(wish.request, ReversalRequest)
 
 
-def _fail(job: Job, error: Exception) -> None:
-    if not job.answer.done():
-        job.answer.set_exception(error)
+def _fail(wish: QueuedWish, error: Exception) -> None:
+    if not wish.answer.done():
+        wish.answer.set_exception(error)

@@ -206,8 +206,13 @@ class PlainBooks:
         if record.external_id is not None:
             state.external_ids[record.external_id] = record.id
         lines = [
-            ReversedLine(leg.account.code, leg.side, to_text(leg.amount, leg.account.exponent), leg.party)
-            for leg in record.legs
+            ReversedLine(
+                entry_line.account.code,
+                entry_line.side,
+                to_text(entry_line.amount, entry_line.account.exponent),
+                entry_line.party,
+            )
+            for entry_line in record.entry_lines
         ]
         state.to_reverse[record.id] = EntryToReverse(known, record.description, lines)
         if record.reverses is not None:

@@ -100,9 +100,7 @@ async def test_an_entry_is_posted_and_can_be_read_again(service: Service) -> Non
     assert listed == {"items": [posted], "next_cursor": None}
     _, balance, _ = await service.send("GET", "/api/v1/ledgers/main/accounts/1010-CASH/balance")
     assert balance["posted"] == balance["available"] == "-1000.00"
-    _, before, _ = await service.send(
-        "GET", "/api/v1/ledgers/main/accounts/1010-CASH/balance?effective_on=2026-01-14"
-    )
+    _, before, _ = await service.send("GET", "/api/v1/ledgers/main/accounts/1010-CASH/balance?effective_on=2026-01-14")
     assert before["posted"] == "0.00"
     _, events, _ = await service.send("GET", "/api/v1/ledgers/main/accounts/1010-CASH/events")
     assert [event["type"] for event in events["items"]] == ["account-opened", "entry-posted"]
