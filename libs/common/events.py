@@ -69,8 +69,13 @@ KeyText = Annotated[str, Pattern(r"^[!-~]{1,200}$")]
 HashText = Annotated[str, Pattern(r"^[0-9a-f]{64}$")]
 Ordinal = Annotated[int, Ge(1)]
 
-_REFUSES: dict[str, Any] = {"extra": "forbid", "strict": True}
-_IGNORES: dict[str, Any] = {"extra": "ignore"}
+
+class Open:
+    """What the ledger says: fields that a reader does not know are ignored."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "ignore"}
+
 
 # --- requests ---------------------------------------------------------------------------------------------------------
 
@@ -79,7 +84,6 @@ _IGNORES: dict[str, Any] = {"extra": "ignore"}
 class EntryWanted(EntryRequest):
     """A journal entry someone wants posted: the body of POST entries, and whose answer it is."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _REFUSES
     organization: SlugText
     ledger: SlugText
     idempotency_key: KeyText
@@ -106,7 +110,6 @@ class EntryWanted(EntryRequest):
 class AccountWanted(AccountRequest):
     """An account someone wants opened: the body of POST accounts, and whose answer it is."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _REFUSES
     organization: SlugText
     ledger: SlugText
     idempotency_key: KeyText
@@ -121,7 +124,7 @@ class AccountWanted(AccountRequest):
 class ReversalWanted(ReversalRequest):
     """An entry someone wants taken back whole, and whose answer it is."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _REFUSES
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
     entry_id: UUID
     id: UUID | None = None
     effective_on: date | None = None
@@ -149,20 +152,18 @@ Wanted = EntryWanted | AccountWanted | ReversalWanted
 
 
 @dataclass(slots=True, kw_only=True)
-class RequestReference:
+class RequestReference(Open):
     """Which request is answered: who asked, under which key, for which document."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     service: str
     idempotency_key: str
     document: str
 
 
 @dataclass(slots=True, kw_only=True)
-class PostedLine:
+class PostedLine(Open):
     """A line as it was posted; `balance_after` is the account's balance on its normal side, signed."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     account: CodeText
     side: Side
     amount: AmountText
@@ -173,29 +174,26 @@ class PostedLine:
 
 
 @dataclass(slots=True, kw_only=True)
-class EntryOrigin:
+class EntryOrigin(Open):
     """The service and document an entry comes from."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     service: str
     document: str
 
 
 @dataclass(slots=True, kw_only=True)
-class EntryRate:
+class EntryRate(Open):
     """`rate` units of `counter` for one unit of `base`, as the entry used it."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     base: CurrencyText
     counter: CurrencyText
     rate: str
 
 
 @dataclass(slots=True, kw_only=True)
-class PostedEntry:
+class PostedEntry(Open):
     """A journal entry in the books."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     id: UUID
     kind: EntryKind
     effective_on: date
@@ -210,28 +208,25 @@ class PostedEntry:
 
 
 @dataclass(slots=True, kw_only=True)
-class AccountHeading:
+class AccountHeading(Open):
     """The group of an account in reports."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     number: int
     name: str
 
 
 @dataclass(slots=True, kw_only=True)
-class AccountOverdraft:
+class AccountOverdraft(Open):
     """How far the available balance may fall below zero."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     policy: OverdraftPolicy
     limit: AmountText | None
 
 
 @dataclass(slots=True, kw_only=True)
-class OpenedAccount:
+class OpenedAccount(Open):
     """An account in the books. A summary account has no currency."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     id: UUID
     code: CodeText
     name: str
@@ -257,7 +252,6 @@ class OpenedAccount:
 class AnsweredEntry(PostedEntry):
     """A journal entry as the one who asked for it is told."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     ledger: str
     sequence: Ordinal
     recorded_at: datetime
@@ -270,17 +264,15 @@ class AnsweredEntry(PostedEntry):
 class AnsweredAccount(OpenedAccount):
     """An account as the one who asked for it is told; `version` is the sequence that opened it."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     ledger: str
     version: Ordinal
     opened_at: datetime
 
 
 @dataclass(slots=True, kw_only=True)
-class RequestPosted:
+class RequestPosted(Open):
     """The request was accepted, now or before (`replayed`); an entry or an account came of it."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     organization: str
     ledger: str
     sequence: Ordinal
@@ -292,19 +284,17 @@ class RequestPosted:
 
 
 @dataclass(slots=True, kw_only=True)
-class RejectedPlace:
+class RejectedPlace(Open):
     """What is wrong at one place of the request; `pointer` is an RFC 6901 JSON pointer."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     pointer: str
     detail: str
 
 
 @dataclass(slots=True, kw_only=True)
-class RequestRejected:
+class RequestRejected(Open):
     """The request was refused. `code` is of the ledger's closed set, or `malformed`, which is not remembered."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     organization: str
     ledger: str
     code: str
@@ -319,10 +309,9 @@ class RequestRejected:
 
 
 @dataclass(slots=True, kw_only=True)
-class RecordedRequest:
+class RecordedRequest(Open):
     """The request a record comes from; `fingerprint` is the SHA-256 of its canonical body, in hex."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     service: str
     scope: str
     key: str
@@ -330,10 +319,9 @@ class RecordedRequest:
 
 
 @dataclass(slots=True, kw_only=True)
-class Fact:
+class Fact(Open):
     """What every record says: which ledger, its place in the log, when it was recorded and by whom."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     type: str
     organization: SlugText
     ledger: SlugText
@@ -346,10 +334,9 @@ class Fact:
 
 
 @dataclass(slots=True, kw_only=True)
-class OpenedLedger:
+class OpenedLedger(Open):
     """A set of books as it was opened."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     code: SlugText
     name: str
     functional_currency: CurrencyText
@@ -364,7 +351,6 @@ class OpenedLedger:
 class LedgerOpened(Fact):
     """The first record of every ledger."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     type: Literal["ledger-opened"]
     opened: OpenedLedger
 
@@ -373,7 +359,6 @@ class LedgerOpened(Fact):
 class AccountOpened(Fact):
     """An account was opened."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     type: Literal["account-opened"]
     request: RecordedRequest
     account: OpenedAccount
@@ -383,17 +368,15 @@ class AccountOpened(Fact):
 class EntryPosted(Fact):
     """A journal entry was posted; a reversal names what it reverses."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     type: Literal["entry-posted"]
     request: RecordedRequest
     entry: PostedEntry
 
 
 @dataclass(slots=True, kw_only=True)
-class LedgerHead:
+class LedgerHead(Open):
     """How far a ledger's log is on `ledger.events.v1`: everything up to here is there."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _IGNORES
     ledger_id: UUID
     organization: SlugText
     ledger: SlugText
