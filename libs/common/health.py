@@ -1,5 +1,6 @@
 """The addresses every service has: is it alive, is it ready, which version is it, and its metrics."""
 
+import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -29,7 +30,12 @@ def add_health(app: FastAPI, service: str, version: str, readiness: Ready) -> No
 
     async def ready(_: Request) -> Response:
         is_ready = readiness.ready
-        content = {"status": "ready" if is_ready else "not-ready", "service": service, "checks": readiness.report()}
+        content = {
+            "status": "ready" if is_ready else "not-ready",
+            "service": service,
+            "process_id": os.getpid(),
+            "checks": readiness.report(),
+        }
         return _json(content, 200 if is_ready else 503)
 
     async def tell_version(_: Request) -> Response:

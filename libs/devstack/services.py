@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import json
 import os
 import signal
 import sys
@@ -81,7 +82,7 @@ class Service:
             self.spec.name, command, self.log, environment=environment, folder=_REPOSITORY, death_signal=signal.SIGTERM
         )
         deadline = time.monotonic() + _READY_TIME_LIMIT_S
-        while not await is_ready(port):
+        while not await is_ready(port, self._part.pid):
             if self._part.exit_code is not None:
                 raise StartError(
                     f"{self.spec.name} ended with code {self._part.exit_code} while starting:\n"
@@ -106,18 +107,20 @@ class Service:
         return self._part is not None and "address already in use" in self._part.output().lower()
 
 
-async def is_ready(port: int) -> bool:
-    """Whether the service on the port answers /health/ready with 200."""
-    return await asyncio.to_thread(is_ready_now, port)
+async def is_ready(port: int, process_id: int | None = None) -> bool:
+    """Whether the service on the port answers /health/ready with 200, and is the process meant where it says which."""
+    return await asyncio.to_thread(is_ready_now, port, process_id)
 
 
-def is_ready_now(port: int) -> bool:
-    """The same, blocking."""
+def is_ready_now(port: int, process_id: int | None = None) -> bool:
+    """The same, blocking. Somebody else may have taken the port between choosing and binding it."""
     connection = http.client.HTTPConnection(ports.LOOPBACK, port, timeout=5)
     try:
         connection.request("GET", "/health/ready")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
+        answer = connection.getresponse()
+        told = json.loads(answer.read() or b"{}").get("process_id", process_id)
+        return answer.status == http.HTTPStatus.OK and (process_id is None or told == process_id)
+    except (OSError, http.client.HTTPException, ValueError):
         return False
     finally:
         connection.close()

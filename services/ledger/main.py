@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
 
 from pydantic import Field, SecretStr
 
@@ -89,7 +90,11 @@ async def start() -> int:
         app=app,
         host=chosen.http_host,
         port=chosen.http_port,
-        tasks={"relay": relay.run, "requests": consumer.run, "gauges": observing(books)},
+        tasks={
+            "relay": relay.run,
+            "requests": consumer.run,
+            "gauges": observing(books, {"writer": writer, "reader": reader, "auditor": auditor}),
+        },
         closers=[
             ("writer pool", writer.close),
             ("reader pool", reader.close),
@@ -100,12 +105,16 @@ async def start() -> int:
     )
 
 
-def observing(books: Books) -> runtime.Task:
-    """The task that sets the gauges of queues and caches."""
+def observing(books: Books, pools: Mapping[str, db.Pool]) -> runtime.Task:
+    """The task that sets the gauges of queues, caches and pools."""
 
     async def observe(stopping: runtime.Stopping) -> None:
         while not stopping.is_set():
             books.observe()
+            for name, pool in pools.items():
+                metrics.DB_POOL_CONNECTIONS.labels(name, "idle").set(pool.get_idle_size())
+                metrics.DB_POOL_CONNECTIONS.labels(name, "used").set(pool.get_size() - pool.get_idle_size())
+                metrics.DB_POOL_CONNECTIONS.labels(name, "limit").set(pool.get_max_size())
             try:
                 await asyncio.wait_for(stopping.wait(), OBSERVE_S)
             except TimeoutError:
