@@ -97,7 +97,7 @@ def read(path: Path, organization: str) -> ConvertedJournal:
     directives, faults, options = _beancount("loader").load_file(str(path))
     if faults:
         places = "\n".join(f"  {_place(fault.source)}: {fault.message}" for fault in faults[:5])
-        raise Unconvertible(f"beancount finds {len(faults)} errors in {path.name}:\n{places}")
+        raise Unconvertible(f"beancount refuses {path.name} ({len(faults)} found):\n{places}")
     return convert(directives, options, organization)
 
 

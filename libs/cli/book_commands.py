@@ -71,7 +71,8 @@ def seed(
         output.print_json(answer)
     else:
         there = len(wanted.accounts) - opened
-        output.facts().print(f"{wanted.description}.\n{opened} accounts opened, {there} were there already.")
+        accounts = output.counted(opened, "account", "accounts")
+        output.facts().print(f"{wanted.description}.\n{accounts} opened, {there} were there already.")
 
 
 @commands.command("import")

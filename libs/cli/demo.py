@@ -18,10 +18,13 @@ from typing import Any, Final
 from rich.console import Console
 
 from libs.cli import beancount_journal, books, charts, demo_messages, example_journal, journal_import, output, spans
-from libs.cli.client import Client
-from libs.cli.demo_payments import LEDGER, ORGANIZATION, PAYMENTS
+from libs.cli.client import Answer, Client
+from libs.cli.demo_payments import LEDGER, ORGANIZATION, PAYMENTS, Payment
 from libs.cli.exits import Ended, Exit
 from libs.cli.session import Stack
+from libs.cli.spans import Span
+from libs.common.bus import KafkaSettings
+from libs.common.events import FACTS
 
 JOURNAL_LEDGER: Final = "journal"
 _TRACE_WAIT_S: Final = 10.0
@@ -34,10 +37,10 @@ async def play(stack: Stack) -> None:
         await books.ensure_organization(operator, ORGANIZATION)
     async with stack.client(ORGANIZATION) as client:
         await _open_chart(console, client)
-        trace_id = await _pay_by_rest(console, client)
+        trace_id, fact = await _pay_by_rest(console, client, stack)
         await _pay_by_messages(console, stack)
         await _import_journal(console, client, stack)
-        await _show_trace(console, stack, trace_id)
+        await _show_trace(console, stack, trace_id, fact)
         await _show_books(console, client)
 
 
@@ -48,36 +51,43 @@ async def _open_chart(console: Console, client: Client) -> None:
     _headline(console, 1, f"Organization {ORGANIZATION}: {opened} accounts opened, {there} were there already")
 
 
-async def _pay_by_rest(console: Console, client: Client) -> str:
-    """The transfers over REST; returns the trace id of the payment from Alice to Bob."""
+async def _pay_by_rest(console: Console, client: Client, stack: Stack) -> tuple[str, Span | None]:
+    """The transfers over REST, each in its own trace; gives the payment's trace id, and its record on Kafka if new."""
     _headline(console, 2, "Payments over REST")
-    rows, traces = [], []
-    for payment in PAYMENTS:
-        trace_id = secrets.token_hex(16)
-        traces.append(trace_id)
-        answer = await client.post(
-            f"/ledgers/{LEDGER}/transfers",
-            payment.transfer(),
-            key=f"demo-rest-{payment.name}",
-            traceparent=f"00-{trace_id}-{secrets.token_hex(8)}-01",
-        )
-        rows.append(_payment_row(payment.sentence, payment.amount, answer.body["sequence"], replayed=answer.replayed))
+    async with demo_messages.from_the_end(KafkaSettings(stack.bootstrap), FACTS) as facts:
+        answers = {payment.name: await _transfer(client, payment) for payment in PAYMENTS}
+        trace_id, shown = answers["payment"]
+        fact = None if shown.replayed else await demo_messages.published_fact(facts, trace_id)
+    rows = [
+        _payment_row(payment, answer.body["sequence"], replayed=answer.replayed)
+        for payment, (_, answer) in zip(PAYMENTS, answers.values(), strict=True)
+    ]
     _print_payments(console, rows)
-    return traces[1]
+    if fact is None and not shown.replayed:
+        raise Ended(f"No record of trace {trace_id} came on the topic {FACTS}.")
+    return trace_id, fact
+
+
+async def _transfer(client: Client, payment: Payment) -> tuple[str, Answer]:
+    trace_id = secrets.token_hex(16)
+    traceparent = f"00-{trace_id}-{secrets.token_hex(8)}-01"
+    key = f"demo-rest-{payment.name}"
+    path = f"/ledgers/{LEDGER}/transfers"
+    return trace_id, await client.post(path, payment.transfer(), key=key, traceparent=traceparent)
 
 
 async def _pay_by_messages(console: Console, stack: Stack) -> None:
     _headline(console, 3, "The same payments as requests over Kafka")
     answers = await demo_messages.request_payments(stack.bootstrap)
     rows = [
-        _payment_row(payment.sentence, payment.amount, answer["sequence"], replayed=answer["replayed"])
+        _payment_row(payment, answer["sequence"], replayed=answer["replayed"])
         for payment, answer in zip(PAYMENTS, answers, strict=True)
     ]
     _print_payments(console, rows)
 
 
-def _payment_row(sentence: str, amount: str, sequence: int, *, replayed: bool) -> list[str]:
-    return [sentence, f"{amount} USD", str(sequence), "was there already" if replayed else "posted"]
+def _payment_row(payment: Payment, sequence: int, *, replayed: bool) -> list[str]:
+    return [payment.sentence, f"{payment.amount} USD", str(sequence), "was there already" if replayed else "posted"]
 
 
 def _print_payments(console: Console, rows: list[list[str]]) -> None:
@@ -100,19 +110,21 @@ async def _import_journal(console: Console, client: Client, stack: Stack) -> Non
     imported.require_whole()
 
 
-async def _show_trace(console: Console, stack: Stack, trace_id: str) -> None:
+async def _show_trace(console: Console, stack: Stack, trace_id: str, fact: Span | None) -> None:
     _headline(console, 5, "One payment's trace: Alice pays Bob")
     found = await spans.wait_for(stack.data_dir / "spans", trace_id, _TRACE_WAIT_S)
     if not found:
         raise Ended(f"No span of trace {trace_id} was written to {stack.data_dir / 'spans'}.")
-    console.print(spans.tree(trace_id, found))
+    output.print_tree(console, spans.tree(trace_id, [*found, fact] if fact is not None else found))
+    if fact is None:
+        console.print("Its record was published when it was posted; nothing new came on Kafka.")
 
 
 async def _show_books(console: Console, client: Client) -> None:
     _headline(console, 6, "The books")
     for ledger in (LEDGER, JOURNAL_LEDGER):
         report = await books.trial_balance(client, ledger)
-        console.print(output.trial_balance(report, ledger))
+        console.print(output.trial_balance(report, ledger), "")
         if not report["balanced"]:
             raise Ended(f"The trial balance of {ledger} is not balanced.", Exit.BOOKS_DIFFER)
     verdicts = {ledger: await books.verify(client, ledger) for ledger in (LEDGER, JOURNAL_LEDGER)}

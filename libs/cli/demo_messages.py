@@ -1,51 +1,58 @@
-"""The demo's payments as requests over Kafka, the way a service asks the ledger to post.
+"""The demo's side of Kafka: payments as requests, the way a service asks the ledger to post; and the facts that follow.
 
-A request carries an idempotency key and names its document; the ledger answers every request on `ledger.answers.v1`,
-keyed by that document, a repeated one too. So a requester sends the same bytes again until the answer is there. This
-one reads the answers from where the topic ended before it sent, without a consumer group: it remembers nothing.
+A request carries an idempotency key and names its document; the ledger answers every request, a repeated one too, and
+keys the answer by that document. So a requester sends the same bytes again until the answer is there. Topics are read
+from where they ended before something was sent, by no consumer group: the demo remembers nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from libs.cli.demo_payments import LEDGER, ORGANIZATION, PAYMENTS, Payment
 from libs.cli.exits import Ended
+from libs.cli.spans import Span
 from libs.common import clock
 from libs.common.bus import KafkaSettings, Message, Publisher, cloud_event_headers, parse_headers
+from libs.common.events import ANSWERS, ENTRY_WANTED, FACTS, REQUEST_POSTED, REQUESTS
 from libs.common.journal import ledger_id
 
-REQUESTS: Final = "ledger.requests.v1"
-ANSWERS: Final = "ledger.answers.v1"
-POSTED: Final = "ledger.request-posted.v1"
 SOURCE: Final = "demo"
-_RESEND_S: Final = 10.0
+_PATIENCE_S: Final = 10.0
 _TRIES: Final = 4
 _POLL_MS: Final = 200
+
+Found = Callable[[ConsumerRecord], bool]
 
 
 async def request_payments(bootstrap: str) -> list[Mapping[str, Any]]:
     """Asks for every payment of the demo and returns the answers in their order. Raises Ended where one is refused."""
     settings = KafkaSettings(bootstrap)
+    publisher = Publisher(settings, name=SOURCE)
     wanted = [_request(payment) for payment in PAYMENTS]
     answers: dict[str, Mapping[str, Any]] = {}
-    publisher, consumer = Publisher(settings, name=SOURCE), settings.consumer(f"{SOURCE}-answers", None)
+
+    def all_there(record: ConsumerRecord) -> bool:
+        answer = orjson.loads(record.value)
+        document = answer["request"]["document"]
+        if answer["organization"] == ORGANIZATION and document in map(_document, PAYMENTS):
+            answers[document] = _posted(record, answer)
+        return len(answers) == len(PAYMENTS)
+
     try:
         await publisher.start()
-        await consumer.start()
-        await _read_from_the_end(settings, consumer)
-        for _ in range(_TRIES):
-            await publisher.publish(wanted)
-            await _collect(consumer, answers)
-            if len(answers) == len(PAYMENTS):
-                return [answers[_document(payment)] for payment in PAYMENTS]
+        async with from_the_end(settings, ANSWERS) as reader:
+            for _ in range(_TRIES):
+                await publisher.publish(wanted)
+                if await read_until(reader, all_there):
+                    return [answers[_document(payment)] for payment in PAYMENTS]
     finally:
-        await consumer.stop()
         await publisher.stop()
     raise Ended(
-        f"The ledger answered {len(answers)} of {len(PAYMENTS)} requests within {_TRIES * _RESEND_S:.0f} s.\n"
+        f"The ledger answered {len(answers)} of {len(PAYMENTS)} requests within {_TRIES * _PATIENCE_S:.0f} s.\n"
         f"Look into its log, and into the topic {REQUESTS}.dead-letter."
     )
 
@@ -62,30 +69,65 @@ def _request(payment: Payment) -> Message:
         "document": _document(payment),
         **payment.entry(),
     }
-    headers = cloud_event_headers("ledger.entry-wanted.v1", SOURCE, str(clock.new_id()), clock.now())
-    key = str(ledger_id(ORGANIZATION, LEDGER)).encode()
-    return Message(REQUESTS, key, orjson.dumps(body), headers)
+    headers = cloud_event_headers(ENTRY_WANTED.name, SOURCE, str(clock.new_id()), clock.now())
+    return Message(REQUESTS, str(ledger_id(ORGANIZATION, LEDGER)).encode(), orjson.dumps(body), headers)
 
 
-async def _read_from_the_end(settings: KafkaSettings, consumer: AIOKafkaConsumer) -> None:
-    count = (await settings.cluster([ANSWERS])).topics[ANSWERS].partitions
-    places = [TopicPartition(ANSWERS, partition) for partition in range(count)]
-    consumer.assign(places)
-    for place, end in (await consumer.end_offsets(places)).items():
-        consumer.seek(place, end)
+def _posted(record: ConsumerRecord, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    if parse_headers(record.headers).type != REQUEST_POSTED.name:
+        raise Ended(f"The ledger refused {answer['request']['document']}: {answer['code']}: {answer['detail']}")
+    return answer
 
 
-async def _collect(consumer: AIOKafkaConsumer, answers: dict[str, Mapping[str, Any]]) -> None:
-    """Adds our requests' answers by document until all are there, for `_RESEND_S` at most."""
-    ours = {_document(payment) for payment in PAYMENTS}
-    give_up_s = clock.monotonic_s() + _RESEND_S
-    while ours - answers.keys() and clock.monotonic_s() < give_up_s:
-        for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+async def published_fact(reader: AIOKafkaConsumer, trace_id: str) -> Span | None:
+    """The first record of a trace that comes on the facts' topic, as a span below the one its traceparent names."""
+    facts: list[Span] = []
+
+    def is_it(record: ConsumerRecord) -> bool:
+        event = parse_headers(record.headers)
+        if event.traceparent is None or event.traceparent[3:35] != trace_id:
+            return False
+        facts.append(
+            Span(
+                trace_id=trace_id,
+                span_id=event.id,
+                parent_id=event.traceparent[36:52],
+                name=event.type,
+                service=f"Kafka {FACTS}",
+                started_ns=record.timestamp * 1_000_000,
+                duration_ns=0,
+                attributes={"partition": record.partition, "offset": record.offset},
+                links=(),
+                error=None,
+            )
+        )
+        return True
+
+    return facts[0] if await read_until(reader, is_it) else None
+
+
+@asynccontextmanager
+async def from_the_end(settings: KafkaSettings, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """A reader of what is published to a topic from now on."""
+    reader = settings.consumer(f"{SOURCE}-reader", None)
+    await reader.start()
+    try:
+        count = (await settings.cluster([topic])).topics[topic].partitions
+        places = [TopicPartition(topic, partition) for partition in range(count)]
+        reader.assign(places)
+        for place, end in (await reader.end_offsets(places)).items():
+            reader.seek(place, end)
+        yield reader
+    finally:
+        await reader.stop()
+
+
+async def read_until(reader: AIOKafkaConsumer, is_enough: Found) -> bool:
+    """Shows every record to `is_enough` until it says so; False where `_PATIENCE_S` went by before."""
+    give_up_s = clock.monotonic_s() + _PATIENCE_S
+    while clock.monotonic_s() < give_up_s:
+        for records in (await reader.getmany(timeout_ms=_POLL_MS)).values():
             for record in records:
-                answer = orjson.loads(record.value)
-                document = answer["request"]["document"]
-                if answer["organization"] != ORGANIZATION or document not in ours:
-                    continue
-                if parse_headers(record.headers).type != POSTED:
-                    raise Ended(f"The ledger refused {document}: {answer['code']}: {answer['detail']}")
-                answers[document] = answer
+                if is_enough(record):
+                    return True
+    return False

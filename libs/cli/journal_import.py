@@ -30,12 +30,12 @@ class Imported:
 
     def sentence(self) -> str:
         """The outcome for a person."""
-        said = [f"{self.posted.new} entries posted, {self.posted.already_there} were there already."]
+        posted = output.counted(self.posted.new, "entry", "entries")
+        said = [f"{posted} posted, {self.posted.already_there} were there already."]
         if self.zero_lines_dropped:
-            said.append(
-                f"{self.zero_lines_dropped} lines of amount zero were left out, "
-                f"and {self.empty_entries_dropped} entries of nothing else."
-            )
+            lines = output.counted(self.zero_lines_dropped, "line", "lines")
+            entries = output.counted(self.empty_entries_dropped, "entry", "entries")
+            said.append(f"{lines} of amount zero left out, and {entries} of nothing else.")
         if self.balances_compared:
             equal = self.balances_compared - len(self.differences)
             said.append(f"{equal} of {self.balances_compared} balances equal beancount's own.")

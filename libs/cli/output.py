@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 PLAIN_WIDTH: Final = 110
+_TREE_WIDTH: Final = 1_000
 
 
 def facts() -> Console:
@@ -40,9 +42,25 @@ def print_json(answer: Any) -> None:
     sys.stdout.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "entry", "entries"), counted(0, "entry", "entries")
+    ('1 entry', '0 entries')
+    """
+    return f"{count} {one if count == 1 else many}"
+
+
 def table(title: str, columns: Mapping[str, str], rows: Sequence[Sequence[str]], *, footer: int = 0) -> Table:
     """A table; `columns` are name -> "left" or "right", the last `footer` rows stand under a rule."""
-    built = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    built = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
     for name, justify in columns.items():
         built.add_column(Text(name), justify="right" if justify == "right" else "left", no_wrap=True)
     for number, row in enumerate(rows):
@@ -62,6 +80,11 @@ def trial_balance(report: Mapping[str, Any], ledger: str) -> Table:
     columns |= dict.fromkeys(["debits", "credits", "balance"], "right")
     verdict = "balanced" if report["balanced"] else "NOT BALANCED"
     return table(f"Trial balance of {ledger} ({verdict})", columns, [*rows, *totals], footer=len(totals))
+
+
+def print_tree(console: Console, tree: Tree) -> None:
+    """A tree whose lines are never cut; a terminal wraps them."""
+    console.print(tree, width=_TREE_WIDTH, soft_wrap=True)
 
 
 @contextmanager

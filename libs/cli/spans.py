@@ -124,7 +124,8 @@ def _label(span: Span, *, is_linked: bool) -> Text:
         label.append("linked: ", style="dim")
     label.append(f"{span.service} ", style="cyan")
     label.append(span.name, style="bold red" if span.error else "bold")
-    label.append(f"  {span.duration_ns / 1e6:.1f} ms")
+    if span.duration_ns:
+        label.append(f"  {span.duration_ns / 1e6:.1f} ms")
     if span.error:
         label.append(f"  {span.error}", style="red")
     shown = [f"{name}={_short(value)}" for name, value in sorted(span.attributes.items())[:_ATTRIBUTES_MAX]]

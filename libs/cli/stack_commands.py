@@ -49,8 +49,10 @@ def up(
 def demo(context: typer.Context) -> None:
     """Play the demo: on the running stack, else on one that is started for it and stopped afterwards."""
     data_dir: Path = context.obj
-    if stack.stack_status(data_dir)["running"]:
-        asyncio.run(demonstration.play(session.running(data_dir)))
+    found = stack.stack_status(data_dir)
+    if found["running"]:
+        asyncio.run(demonstration.play(session.of_status(data_dir, found)))
+        _print_urls(found)
         return
 
     async def ready(status: Mapping[str, Any]) -> None:

@@ -239,7 +239,10 @@ def test_padding_is_an_entry_and_payees_stay_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('2020-02-01 * "Off"\n  Assets:Cash  1.00 USD\n  Income:Work  -2.00 USD\n', "beancount finds 1 errors"),
+        (
+            '2020-02-01 * "Off"\n  Assets:Cash  1.00 USD\n  Income:Work  -2.00 USD\n',
+            "beancount refuses journal.beancount .1 found.",
+        ),
         ('2020-02-01 * "Third"\n  Assets:Cash  1.005 USD\n  Income:Work\n', "more than the 2 decimals of USD"),
         ('2020-02-01 * "Short"\n  Assets:Cash  1 AB\n  Income:Work\n', "commodity AB has no name we can take"),
         (

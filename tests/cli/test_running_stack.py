@@ -114,7 +114,7 @@ def test_beancount_journal_twice_posts_once_and_grown_posts_what_is_new(
     count = first["posted"]["new"]
     assert count > 500
     assert (again["posted"]["new"], again["posted"]["already_there"]) == (0, count)
-    assert first["balances_compared"] == again["balances_compared"] > 80
+    assert first["balances_compared"] == again["balances_compared"] > 60
     assert first["differences"] == again["differences"] == []
     grown = tmp_path / "grown.beancount"
     lunch = '\n2023-03-02 * "Lunch"\n  Expenses:Food:Restaurant  5.00 USD\n  Equity:Opening-Balances\n'
@@ -136,8 +136,9 @@ def test_a_journal_in_another_currency_than_its_ledger_is_refused(ledgerbus: Com
 
 
 def test_verify_proves_every_ledger(ledgerbus: Command) -> None:
+    ledgerbus("seed", "starter", "--org", "proven")
     verdicts = orjson.loads(ledgerbus("verify", "--json"))
-    assert verdicts
+    assert "proven" in {verdict["organization"] for verdict in verdicts}
     assert all(verdict["ok"] for verdict in verdicts)
     assert all(len(verdict["chain_head"]) == 64 for verdict in verdicts)
 
