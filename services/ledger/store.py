@@ -258,15 +258,31 @@ async def load_currencies(connection: Connection, organization: UUID) -> dict[st
 
 
 async def committed(connection: Connection, ledger_no: int, batch: Batch, hash_: bytes) -> bool:
-    """Whether a batch of unknown outcome is in the books. The caller holds the row lock, so no ghost is left."""
+    """Whether a batch of unknown outcome is in the books. The caller holds the ledger's row lock, so no ghost is left.
+
+    Without a log record it is there where its rejections are; that the keys are is not enough, for another writer may
+    have answered the same request otherwise.
+    """
     if len(batch.log):
         found = await connection.fetchval(
             "select hash from log where ledger_no = $1 and sequence = $2", ledger_no, batch.expected + len(batch.log)
         )
         return found is not None and bytes(found) == hash_
-    scopes, keys = batch.requests.columns()[:2]
-    stored = await load_requests(connection, ledger_no, zip(scopes, keys, strict=True))
-    return len(stored) == len(keys)
+    scopes, keys, fingerprints, _, rejections = batch.requests.columns()
+    stored = await connection.fetchval(
+        """
+        select count(*)
+        from unnest($2::text[], $3::text[], $4::bytea[], $5::text[]) k (scope, key, fingerprint, rejection)
+        join requests r on r.ledger_no = $1 and r.scope = k.scope and r.key = k.key
+            and r.fingerprint = k.fingerprint and r.rejection = k.rejection
+        """,
+        ledger_no,
+        scopes,
+        keys,
+        fingerprints,
+        rejections,
+    )
+    return int(stored) == len(keys)
 
 
 async def load_ledger(connection: Connection, organization: str, code: str) -> Ledger | None:

@@ -100,6 +100,7 @@ class LedgerWriter:
         self._limits = limits
         self._committed = committed
         self._waiting: deque[QueuedWish] = deque()
+        self._in_hand: list[QueuedWish] = []
         self._state: LedgerState | None = None
         self._lost_races = 0
         self._rounds_under_lock = 0
@@ -139,14 +140,16 @@ class LedgerWriter:
             await self._work()
         finally:
             self._task = None
-            for wish in self._waiting:
+            for wish in [*self._in_hand, *self._waiting]:
                 _fail(wish, Transient("the ledger's writer stopped"))
+            self._in_hand.clear()
             self._waiting.clear()
 
     async def _work(self) -> None:
         flight: tuple[Prepared[QueuedWish], asyncio.Task[bool]] | None = None
         while self._waiting or flight is not None:
             following: Prepared[QueuedWish] | None = None
+            self._in_hand = list(flight[0].wishes) if flight is not None else []
             if flight is None and self._rounds_under_lock > 0:
                 await self._round_under_lock()
                 continue
@@ -170,13 +173,12 @@ class LedgerWriter:
         limits, waiting = self._limits, self._waiting
         wishes = [waiting.popleft()]
         lines, size = wishes[0].line_count, wishes[0].size
-        if _goes_alone(wishes[0]):
-            return wishes
-        while waiting and len(wishes) < limits.batch_requests and not _goes_alone(waiting[0]):
+        while waiting and len(wishes) < limits.batch_requests and not _goes_alone(wishes[0]):
             lines, size = lines + waiting[0].line_count, size + waiting[0].size
-            if lines > limits.batch_lines or size > limits.batch_bytes:
+            if lines > limits.batch_lines or size > limits.batch_bytes or _goes_alone(waiting[0]):
                 break
             wishes.append(waiting.popleft())
+        self._in_hand += wishes
         return wishes
 
     def _put_back(self, wishes: list[QueuedWish]) -> None:
@@ -233,7 +235,7 @@ class LedgerWriter:
             current = await self._load(connection, state, needs, under_way)
         if not current:
             self._state = None
-            self._put_back(wishes)
+            self._put_back(self._lost_race(wishes))
             return None
         return decide_batch(state, wishes, self._clock())
 
@@ -275,7 +277,7 @@ class LedgerWriter:
             return await self._conclude(prepared, await statement, None)
         except asyncpg.PostgresError as error:
             return await self._conclude(prepared, False, error)
-        except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
+        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             return await self._conclude(prepared, False, error)
 
     async def _conclude(
@@ -288,7 +290,7 @@ class LedgerWriter:
                 self._answer(prepared)
                 return None
             case None:
-                return self._lost_race(prepared)
+                return self._lost_race(prepared.wishes)
             case asyncpg.UniqueViolationError():
                 for wish in prepared.wishes:
                     wish.lookup = True
@@ -305,12 +307,13 @@ class LedgerWriter:
                     _fail(wish, error)
                 raise error
 
-    def _lost_race(self, prepared: Prepared[QueuedWish]) -> list[QueuedWish]:
+    def _lost_race(self, wishes: list[QueuedWish]) -> list[QueuedWish]:
+        """Another writer was faster, while the wishes were decided or while their accounts were read."""
         metrics.LEDGER_SERIALIZATION_RETRIES.inc()
         self._lost_races += 1
         if self._lost_races >= self._limits.lost_races_before_lock:
             self._lost_races, self._rounds_under_lock = 0, self._limits.rounds_under_lock
-        return prepared.wishes
+        return wishes
 
     def _refused(self, prepared: Prepared[QueuedWish], error: Exception) -> list[QueuedWish]:
         """The database said no to a decided batch: find the request it says no to."""
