@@ -193,17 +193,19 @@ class Consumer(Generic[T]):
         self._forget_revoked()
         if self._assignment.unsought:
             await self._seek(kafka, self._assignment.number)
+        number = self._assignment.number
         held = [held for held in self._held.values() if held.due_s <= monotonic_s()]
         for place, records in (await self._poll(kafka)).items():
             expected = self._assignment.positions.get(place)
-            if expected is not None and place not in self._held:
+            if expected is not None:
+                assert place not in self._held, "a partition whose batch waits is paused"
                 fresh = self._held[place] = await self._decoded(place, expected, records)
                 held.append(fresh)
-        if not held:
+        if not held or self._assignment.number != number:
             return 0
         self._assignment.idle.clear()
         try:
-            return await self._settle_all(kafka, held, self._assignment.number)
+            return await self._settle_all(kafka, held, number)
         finally:
             self._assignment.idle.set()
 
@@ -269,7 +271,6 @@ class Consumer(Generic[T]):
     async def _poll(self, kafka: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
         due_s = min((held.due_s for held in self._held.values()), default=float("inf")) - monotonic_s()
         timeout_ms = max(0, min(POLL_MS, int(due_s * 1000) if self._held else POLL_MS))
-        number = self._assignment.number
         try:
             polled: dict[TopicPartition, list[ConsumerRecord]] = await kafka.getmany(
                 timeout_ms=timeout_ms, max_records=self._max_records
@@ -283,7 +284,7 @@ class Consumer(Generic[T]):
             return {}  # asked for before the first seek; the seek settles it
         except KafkaError as error:
             raise _judged(error) from error
-        return polled if self._assignment.number == number else {}
+        return polled
 
     async def _decoded(self, place: TopicPartition, expected: int, records: list[ConsumerRecord]) -> _Held[T]:
         assert records[0].offset >= expected, "a record from before the position sought"
