@@ -7,6 +7,9 @@ import asyncpg
 import pytest
 from _pytest.terminal import TerminalReporter
 
+from libs.cli import session
+from libs.cli.session import Stack
+from libs.devstack import postgres as embedded_postgres
 from libs.devstack.jars import KAFKA_VERSION
 from tests.support import run
 from tests.support.kafka import KafkaBroker
@@ -53,6 +56,17 @@ async def kafka() -> KafkaBroker:
     kept = run.need("kafka")
     run.note(f"{kept.backend} Kafka{'' if kept.backend == 'external' else ' ' + KAFKA_VERSION}")
     return KafkaBroker(kept.address)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Stack:
+    """The whole running stack, as long as the test run and shared by all workers: take an organization of your own.
+
+    It is for reading and posting. Who kills, stops or reconfigures parts starts a stack of its own.
+    """
+    kept = run.need("stack")
+    run.note(f"{kept.backend} stack with PostgreSQL {embedded_postgres.MAJOR_VERSION} and Kafka {KAFKA_VERSION}")
+    return session.running(Path(kept.address))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from libs.devstack.stack import run_stack
 SERVICE = ("-m", "tests.support.child_service")
 SPECS = (
     ServiceSpec("ledger", (*SERVICE, "ledger"), database=True),
-    ServiceSpec("gateway", (*SERVICE, "gateway"), port=8080, calls=("ledger",)),
+    ServiceSpec("gateway", (*SERVICE, "gateway"), calls=("ledger",)),
 )
 
 

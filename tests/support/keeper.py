@@ -1,6 +1,6 @@
-"""Keeps one real part (PostgreSQL or Kafka) running for a whole test run, in a process of its own.
+"""Keeps one real part (PostgreSQL, Kafka, or a whole stack) running for a whole test run, in a process of its own.
 
-    python -m tests.support.keeper postgres|kafka RUN_FOLDER PYTEST_PID
+    python -m tests.support.keeper postgres|kafka|stack RUN_FOLDER PYTEST_PID
 
 The first test that needs the part starts its keeper; all workers of the run share it through `<part>.json` in the run
 folder. It stops when asked by SIGTERM, and by itself when pytest is gone, however pytest went.
@@ -12,12 +12,14 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from libs.devstack import backends
 from libs.devstack.errors import StackError
+from libs.devstack.stack import run_stack
 
-PARTS = ("postgres", "kafka")
+PARTS = ("postgres", "kafka", "stack")
 
 
 async def _keep(part: str, folder: Path, pytest_pid: int) -> None:
@@ -37,6 +39,25 @@ async def _keep(part: str, folder: Path, pytest_pid: int) -> None:
         await backend.stop()
         if not _is_alive(pytest_pid):
             _clear(part, folder)
+
+
+async def _keep_stack(folder: Path, pytest_pid: int) -> None:
+    """The services with a PostgreSQL and a Kafka of their own; the address is the stack's data folder."""
+    books = folder / "stack"
+
+    async def until_pytest_is_gone() -> None:
+        _publish(folder / "stack.json", {"backend": "embedded", "address": str(books)})
+        never = asyncio.Event()
+        while _is_alive(pytest_pid):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(never.wait(), 0.5)
+        signal.raise_signal(signal.SIGTERM)
+
+    try:
+        await run_stack(books, ready=lambda _: until_pytest_is_gone())
+    finally:
+        if not _is_alive(pytest_pid):
+            _clear("stack", folder)
 
 
 def _clear(part: str, folder: Path) -> None:
@@ -65,7 +86,7 @@ def main() -> None:
     part, folder, pytest_pid = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     assert part in PARTS
     try:
-        asyncio.run(_keep(part, folder, pytest_pid))
+        asyncio.run(_keep_stack(folder, pytest_pid) if part == "stack" else _keep(part, folder, pytest_pid))
     except StackError as failure:
         _publish(folder / f"{part}.json", {"error": str(failure)})
         raise SystemExit(1) from failure

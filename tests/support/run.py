@@ -21,7 +21,7 @@ import pytest
 
 _FOLDER, _PYTEST_PID = "LEDGERBUS_TEST_RUN_FOLDER", "LEDGERBUS_TEST_RUN_PID"
 _START_TIME_LIMIT_S = 300.0
-_STOP_TIME_LIMIT_S = 40.0
+_STOP_TIME_LIMIT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)

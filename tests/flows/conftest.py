@@ -1,0 +1,20 @@
+"""Organizations of their own on the run's shared stack."""
+
+from uuid import uuid4
+
+import pytest
+
+from libs.cli.session import Stack
+from tests.flows.shop import Shop, open_shop
+
+
+@pytest.fixture
+async def shop(stack: Stack) -> Shop:
+    """An organization that nobody else uses."""
+    return await open_shop(stack, f"shop-{uuid4().hex[:12]}")
+
+
+@pytest.fixture(scope="module")
+async def steady_shop(stack: Stack) -> Shop:
+    """An organization for all tests of a module; none of them may change its books."""
+    return await open_shop(stack, f"steady-{uuid4().hex[:12]}")
