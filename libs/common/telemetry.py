@@ -88,7 +88,7 @@ def configure_logging(service: str, format: Literal["json", "console"] = "json",
         redact,
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if format == "console"
         else [structlog.processors.format_exc_info, _as_json]
     )

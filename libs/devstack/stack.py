@@ -138,7 +138,7 @@ def stack_status(data_dir: Path) -> dict[str, Any]:
     holder = folder.holder()
     if holder is None:
         return {"running": False, "phase": "stopped", "data": str(folder.path)}
-    status: dict[str, Any] = {"running": True, "data": str(folder.path), **folder.status()}
+    status: dict[str, Any] = {"running": True, "phase": "starting", "data": str(folder.path), **folder.status()}
     for entry in status.values():
         if isinstance(entry, dict) and "url" in entry:
             entry["ready"] = services.is_ready_now(entry["port"])

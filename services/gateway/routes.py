@@ -64,11 +64,9 @@ LEDGER: Final = (
     _write("/ledgers/{ledger}/entries/{id}/reverse", "ledger:post"),
     _stream("POST", "/ledgers/{ledger}/entries/bulk", "ledger:post"),
     _write("/ledgers/{ledger}/transfers", "ledger:post"),
-    _read("/ledgers/{ledger}/log"),
+    _stream("GET", "/ledgers/{ledger}/log", "ledger:read"),
     _report("/ledgers/{ledger}/reports/trial-balance"),
     _report("/ledgers/{ledger}/verify", "ledger:verify", timeout_s=600.0),
-    _stream("GET", "/ledgers/{ledger}/export/ndjson", "ledger:export"),
-    _stream("POST", "/ledgers/{ledger}/import/ndjson", "ledger:import"),
 )
 
 TABLE: Final = LEDGER

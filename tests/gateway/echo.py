@@ -28,12 +28,15 @@ class EchoService:
             routes=[
                 Route("/health/ready", self._ready),
                 Route("/openapi.json", self._openapi),
-                Route(f"{prefix}/entries/bulk", self._bulk, methods=["POST"]),
-                Route(f"{prefix}/import/ndjson", self._count, methods=["POST"]),
-                Route(f"{prefix}/export/ndjson", self._export),
+                Route(f"{prefix}/entries/bulk", self._answer_stream, methods=["POST"]),
+                Route(f"{prefix}/log", self._export),
                 Route("/{path:path}", self._echo, methods=["GET", "POST"]),
             ]
         )
+
+    async def _answer_stream(self, request: Request) -> Response:
+        """Piece by piece, or with ?count=1 the length alone once all has come."""
+        return await (self._count(request) if "count" in request.query_params else self._bulk(request))
 
     async def _ready(self, _: Request) -> Response:
         return Response(b"{}")

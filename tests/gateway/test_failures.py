@@ -149,7 +149,7 @@ async def test_an_answer_that_breaks_off_ends_the_clients_connection(
         await writer.drain()
 
     async with listening(half) as upstream, gateways([upstream]) as url:
-        export = f"{url}/api/v1/ledgers/main/export/ndjson"
+        export = f"{url}/api/v1/ledgers/main/log"
         with pytest.raises((aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
             async with client.get(export, headers=accountant) as answer:
                 await answer.read()

@@ -31,7 +31,7 @@ async def test_50_mib_in_without_keeping_them(
     gateway: str, client: aiohttp.ClientSession, accountant: dict[str, str]
 ) -> None:
     before = resident()
-    async with client.post(f"{gateway}{LEDGER}/import/ndjson", headers=accountant, data=pieces()) as answer:
+    async with client.post(f"{gateway}{LEDGER}/entries/bulk?count=1", headers=accountant, data=pieces()) as answer:
         assert answer.status == 200
         told = await answer.json()
     growth = resident() - before
@@ -44,7 +44,7 @@ async def test_50_mib_out_to_a_slow_reader_without_keeping_them(
 ) -> None:
     before = resident()
     taken, most = 0, 0
-    url = f"{gateway}{LEDGER}/export/ndjson?pieces={PIECES}"
+    url = f"{gateway}{LEDGER}/log?pieces={PIECES}"
     async with client.get(url, headers=accountant) as answer:
         async for piece in answer.content.iter_any():
             taken += len(piece)
@@ -77,7 +77,7 @@ async def test_an_answer_line_comes_before_the_next_line_is_sent(
 async def test_a_client_that_leaves_ends_the_export_at_the_service(
     gateway: str, client: aiohttp.ClientSession, accountant: dict[str, str], echo: EchoService
 ) -> None:
-    answer = await client.get(f"{gateway}{LEDGER}/export/ndjson", headers=accountant)
+    answer = await client.get(f"{gateway}{LEDGER}/log", headers=accountant)
     await answer.content.readexactly(1000)
     answer.close()
     await asyncio.wait_for(echo.gone.wait(), 10)
@@ -90,11 +90,12 @@ async def test_a_client_that_leaves_in_its_body_gives_its_place_back(
         host, _, port = url.removeprefix("http://").partition(":")
         _, writer = await asyncio.open_connection(host, int(port))
         writer.write(
-            f"POST {LEDGER}/import/ndjson HTTP/1.1\r\nhost: x\r\nauthorization: {accountant['Authorization']}\r\n"
+            f"POST {LEDGER}/entries/bulk?count=1 HTTP/1.1\r\nhost: x\r\n"
+            f"authorization: {accountant['Authorization']}\r\n"
             "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n".encode()
         )
         await asyncio.wait_for(echo.importing.wait(), 5)
-        export = f"{url}{LEDGER}/export/ndjson?pieces=1"
+        export = f"{url}{LEDGER}/log?pieces=1"
         async with client.get(export, headers=accountant) as answer:
             assert (answer.status, (await answer.json())["code"]) == (503, "upstream-overloaded")
         writer.close()
@@ -109,5 +110,5 @@ async def test_a_client_that_leaves_in_its_body_gives_its_place_back(
 async def test_a_stream_needs_its_scope_before_its_body(
     gateway: str, client: aiohttp.ClientSession, echo: EchoService
 ) -> None:
-    async with client.post(f"{gateway}{LEDGER}/import/ndjson", data=b"{}\n") as answer:
+    async with client.post(f"{gateway}{LEDGER}/entries/bulk?count=1", data=b"{}\n") as answer:
         assert answer.status == 401
