@@ -15,6 +15,21 @@ KEYED_PLANS = {
 """The writer only looks rows up by their keys: one plan, made once, that does not depend on how full a table was."""
 
 
-async def create_writer_pool(dsn: str, *, max_size: int = 16) -> Pool:
-    """The pool of the role that writes; every statement of it is a keyed one."""
-    return await create_pool(dsn, name="ledger-writer", min_size=2, max_size=max_size, server_settings=KEYED_PLANS)
+READ_TIMEOUT_S = 10.0
+"""Key look-ups take a millisecond; whatever takes this long is a connection that is gone and does not say so."""
+
+
+async def create_writer_pool(dsn: str, *, max_size: int = 16, read_timeout_s: float = READ_TIMEOUT_S) -> Pool:
+    """The pool of the role that writes; every statement of it is a keyed one.
+
+    The time limit bounds everything but the writing statement (which has its own): loads, the look after an unknown
+    outcome, and giving up a statement.
+    """
+    return await create_pool(
+        dsn,
+        name="ledger-writer",
+        min_size=2,
+        max_size=max_size,
+        server_settings=KEYED_PLANS,
+        command_timeout_s=read_timeout_s,
+    )

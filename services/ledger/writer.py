@@ -54,6 +54,7 @@ class Limits:
     lost_races_before_lock: int = 3
     rounds_under_lock: int = 50
     attempts: int = 10
+    patience_s: float = 30.0
     statement_s: float = 30.0
     unknown_outcome_s: float = 15.0
 
@@ -186,11 +187,12 @@ class LedgerWriter:
         self._waiting.extendleft(reversed(wishes))
 
     def _once_more(self, wishes: list[QueuedWish]) -> list[QueuedWish]:
-        """The wishes that are worth another try; who was tried too often is told to come again."""
+        """The wishes that are worth another try; who failed too often or waits too long is told to come again."""
         kept = []
+        too_old_s = monotonic_s() - self._limits.patience_s
         for wish in wishes:
             wish.attempts += 1
-            if wish.attempts > self._limits.attempts:
+            if wish.attempts > self._limits.attempts or wish.queued_s < too_old_s:
                 _fail(wish, Transient("the ledger could not get this request through; send it again with its key"))
             else:
                 kept.append(wish)
