@@ -10,6 +10,7 @@ answers what it has seen from memory, and only results not yet given are given. 
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -51,6 +52,12 @@ class Answer:
     body: Any
     replayed: bool
     headers: Mapping[str, str]
+
+
+def new_trace() -> tuple[str, str]:
+    """A new trace that shall be recorded: its id, and the W3C traceparent that begins it."""
+    trace_id = secrets.token_hex(16)
+    return trace_id, f"00-{trace_id}-{secrets.token_hex(8)}-01"
 
 
 class _Again(Exception):  # noqa: N818 - a wish, not an error

@@ -11,14 +11,13 @@ Everything is sent under fixed keys, so playing it again posts nothing twice and
 """
 
 import asyncio
-import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
 from rich.console import Console
 
 from libs.cli import beancount_journal, books, charts, demo_messages, example_journal, journal_import, output, spans
-from libs.cli.client import Answer, Client
+from libs.cli.client import Answer, Client, new_trace
 from libs.cli.demo_payments import LEDGER, ORGANIZATION, PAYMENTS, Payment
 from libs.cli.exits import Ended, Exit
 from libs.cli.session import Stack
@@ -69,8 +68,7 @@ async def _pay_by_rest(console: Console, client: Client, stack: Stack) -> tuple[
 
 
 async def _transfer(client: Client, payment: Payment) -> tuple[str, Answer]:
-    trace_id = secrets.token_hex(16)
-    traceparent = f"00-{trace_id}-{secrets.token_hex(8)}-01"
+    trace_id, traceparent = new_trace()
     key = f"demo-rest-{payment.name}"
     path = f"/ledgers/{LEDGER}/transfers"
     return trace_id, await client.post(path, payment.transfer(), key=key, traceparent=traceparent)
@@ -98,7 +96,7 @@ def _print_payments(console: Console, rows: list[list[str]]) -> None:
 async def _import_journal(console: Console, client: Client, stack: Stack) -> None:
     begin, end, seed = example_journal.BEGIN, example_journal.END, example_journal.SEED
     _headline(console, 4, f"A whole journal: bean-example, seed {seed}, {begin} to {end}")
-    path = stack.data_dir / "examples" / f"bean-example-{seed}-{begin}-{end}.beancount"
+    path = example_journal.kept_in(stack.data_dir)
     await asyncio.to_thread(example_journal.write, path)
     journal = await asyncio.to_thread(beancount_journal.read, path, ORGANIZATION)
     console.print(
@@ -115,7 +113,7 @@ async def _show_trace(console: Console, stack: Stack, trace_id: str, fact: Span 
     found = await spans.wait_for(stack.data_dir / "spans", trace_id, _TRACE_WAIT_S)
     if not found:
         raise Ended(f"No span of trace {trace_id} was written to {stack.data_dir / 'spans'}.")
-    output.print_tree(console, spans.tree(trace_id, [*found, fact] if fact is not None else found))
+    output.print_tree(spans.tree(trace_id, [*found, fact] if fact is not None else found))
     if fact is None:
         console.print("Its record was published when it was posted; nothing new came on Kafka.")
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from libs.cli.client import new_trace
 from libs.cli.demo_payments import LEDGER, ORGANIZATION, PAYMENTS, Payment
 from libs.cli.exits import Ended
 from libs.cli.spans import Span
@@ -69,7 +70,9 @@ def _request(payment: Payment) -> Message:
         "document": _document(payment),
         **payment.entry(),
     }
-    headers = cloud_event_headers(ENTRY_WANTED.name, SOURCE, str(clock.new_id()), clock.now())
+    headers = cloud_event_headers(
+        ENTRY_WANTED.name, SOURCE, str(clock.new_id()), clock.now(), traceparent=new_trace()[1]
+    )
     return Message(REQUESTS, str(ledger_id(ORGANIZATION, LEDGER)).encode(), orjson.dumps(body), headers)
 
 

@@ -6,6 +6,7 @@ It invents years of somebody's money: salary, taxes, rent, groceries, retirement
 import subprocess
 import sys
 from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,22 @@ BEGIN: Final = date(2018, 1, 1)
 END: Final = date(2025, 12, 31)
 BIRTH: Final = date(1980, 5, 12)
 
+FOLDER: Final = "examples"
+"""Below a stack's data folder, where the demo keeps what it generated."""
+
 _PROGRAM = "from beancount.scripts.example import main; main()"
+
+
+def kept_in(data_dir: Path) -> Path:
+    """The demo's journal below a data folder; another version of beancount may invent another one.
+
+    Raises Unconvertible without beancount.
+    """
+    try:
+        found = version("beancount")
+    except PackageNotFoundError as absent:
+        raise Unconvertible("beancount is not installed: install the project with its extra 'dev'") from absent
+    return data_dir / FOLDER / f"bean-example-{found}-{SEED}-{BEGIN}-{END}.beancount"
 
 
 def write(path: Path, *, seed: int = SEED, begin: date = BEGIN, end: date = END) -> None:

@@ -82,9 +82,9 @@ def trial_balance(report: Mapping[str, Any], ledger: str) -> Table:
     return table(f"Trial balance of {ledger} ({verdict})", columns, [*rows, *totals], footer=len(totals))
 
 
-def print_tree(console: Console, tree: Tree) -> None:
-    """A tree whose lines are never cut; a terminal wraps them."""
-    console.print(tree, width=_TREE_WIDTH, soft_wrap=True)
+def print_tree(tree: Tree) -> None:
+    """A tree on stdout whose lines are never cut; a terminal wraps them."""
+    Console(highlight=False, width=_TREE_WIDTH, emoji=False).print(tree)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def trace(
     if as_json:
         output.print_json(found)
     else:
-        output.print_tree(output.facts(), spans.tree(trace_id, found))
+        output.print_tree(spans.tree(trace_id, found))
 
 
 @commands.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

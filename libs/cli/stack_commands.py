@@ -1,6 +1,7 @@
 """up, demo, down, reset, status: the local stack."""
 
 import asyncio
+import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 
 from libs.cli import demo as demonstration
 from libs.cli import output, session
+from libs.cli.example_journal import FOLDER
 from libs.cli.exits import Ended, Exit
 from libs.common.errors import Failure
 from libs.devstack import stack
@@ -93,6 +95,9 @@ def reset(
         if not sys.stdin.isatty():
             raise Ended(f"This removes all data in {data_dir.resolve()}; say --yes.", Exit.USAGE)
         typer.confirm(f"Remove all data in {data_dir.resolve()}?", abort=True)
+    stack.stop_stack(data_dir)
+    if (examples := data_dir / FOLDER).exists():
+        shutil.rmtree(examples)
     stack.reset_stack(data_dir)
     output.facts().print(f"{data_dir.resolve()} is empty.")
 

@@ -74,8 +74,10 @@ def test_a_beancount_file_that_cannot_be_taken_over_is_refused_before_anything_i
 
 
 def test_reset_of_an_unused_folder_is_done_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "unused" / "examples").mkdir(parents=True)
     code, out, _ = run(capsys, "--data", tmp_path / "unused", "reset", "--yes")
     assert code == 0
+    assert not (tmp_path / "unused").exists()
     assert "is empty" in " ".join(out.split())
 
 
