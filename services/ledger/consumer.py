@@ -10,6 +10,8 @@
 * Each batch may come again: the request key finds what was decided, and the answer is published again under the id it
   had. Answers that are not remembered (the next try may be taken) have an id of their own per content, so that no inbox
   takes the good answer for a repetition of the bad one.
+* What a defect of ours keeps out (the database's guards refuse it, or deciding it fails) although it was tried alone
+  is a dead letter too; more than a few of them stop the process.
 * Who asks is `ce_source`, which the broker's access rules vouch for.
 
 A batch is longer than the writer's statements: while one statement commits, the next is decided and the answers of the
@@ -17,16 +19,18 @@ one before are published.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 import orjson
 from aiokafka import ConsumerRecord
+from asyncpg import PostgresError
 from pydantic import ValidationError
 
 from libs.common import metrics
@@ -42,7 +46,15 @@ from libs.common.bus import (
     cloud_event_headers,
     parse_headers,
 )
-from libs.common.dead_letters import DEFAULT_LIMITS, VALUE_BYTES_MAX, DeadLetterCount, DeadLetterLimits, dead_letter
+from libs.common.db import transient
+from libs.common.dead_letters import (
+    DEFAULT_LIMITS,
+    PREFIX,
+    VALUE_BYTES_MAX,
+    DeadLetterCount,
+    DeadLetterLimits,
+    dead_letter,
+)
 from libs.common.errors import Fault, Poison, Problem, Rejection, Transient
 from libs.common.events import (
     LEDGER_SOURCE,
@@ -116,7 +128,7 @@ def decode(record: ConsumerRecord) -> Asked:
     body, faults = _json(raw)
     address = _address(body)
     kind = event.type.split(".")[1].removesuffix("-wanted")
-    if not faults and record.key != _record_key(address[0], address[1]):
+    if not faults and record.key != _ledger_id(address[0], address[1])[1]:
         faults = [Fault("", "is under a record key that is not its ledger's id: its order would be lost")]
     wanted: Wanted | None = None
     if not faults:
@@ -159,8 +171,10 @@ def _address(body: Any) -> tuple[str, str, str, str]:
 
 
 @lru_cache(maxsize=65_536)
-def _record_key(organization: str, ledger: str) -> bytes:
-    return str(ledger_id(organization, ledger)).encode()
+def _ledger_id(organization: str, ledger: str) -> tuple[UUID, bytes]:
+    """The ledger's id, and the record key it makes."""
+    id_ = ledger_id(organization, ledger)
+    return id_, str(id_).encode()
 
 
 @lru_cache(maxsize=4_096)
@@ -215,7 +229,7 @@ def answer_id(asked: Asked, rejection: Rejection | None) -> str:
     names = [asked.service, asked.key]
     if rejection is not None and (rejection.code == MALFORMED or rejection.code in NOT_REMEMBERED):
         names += [rejection.code, asked.fingerprint.hex()]
-    return str(uuid5(ledger_id(asked.organization, asked.ledger), "\x1f".join(names)))
+    return str(uuid5(_ledger_id(asked.organization, asked.ledger)[0], "\x1f".join(names)))
 
 
 def answer_value(asked: Asked, answer: Answer) -> bytes:
@@ -257,7 +271,7 @@ class RequestsConsumer:
         self._books = books
         self._topics = topics
         self._group = group
-        self._refused_by_guard = DeadLetterCount(limits)
+        self._defects = DeadLetterCount(limits)
         self._publisher = Publisher(
             kafka,
             name="ledger-answers",
@@ -335,7 +349,7 @@ class RequestsConsumer:
         self,
         items: Sequence[Decoded[Asked]],
         waiting: Sequence["asyncio.Future[Outcome] | None"],
-        ledgers: dict[tuple[str, str], Ledger | None],
+        ledgers: Mapping[tuple[str, str], Ledger | None],
     ) -> None:
         """Publishes the answers to some requests in their order, and dead letters for what a defect keeps out."""
         letters: list[Message] = []
@@ -343,53 +357,61 @@ class RequestsConsumer:
         decided: dict[tuple[str, str], list[tuple[int, Outcome, Wish]]] = {}
         for place, (item, future) in enumerate(zip(items, waiting, strict=True)):
             asked = item.value
-            if asked.refused is not None:
-                answers[place] = _unremembered(asked.refused)
-            elif future is None or asked.wish is None:
-                answers[place] = _unremembered(reject("unknown-ledger", ledger=asked.ledger))
+            if future is None or asked.wish is None:
+                answers[place] = _unremembered(asked.refused or reject("unknown-ledger", ledger=asked.ledger))
+                continue
+            try:
+                row = place, await future, asked.wish
+            except Exception as error:
+                if transient(error) or isinstance(error, PostgresError):
+                    raise
+                letters.append(self._letter(item, error))
             else:
-                try:
-                    outcome = await future
-                except RefusedByGuard as error:
-                    letters.append(self._letter(item, error))
-                else:
-                    decided.setdefault((asked.organization, asked.ledger), []).append((place, outcome, asked.wish))
+                decided.setdefault((asked.organization, asked.ledger), []).append(row)
         for books_of, rows in decided.items():
             ledger = ledgers[books_of]
             assert ledger is not None, "what was enqueued has a ledger"
-            told = await commands.answers(
-                self._books, ledger, [outcome for _, outcome, _ in rows], [wish for _, _, wish in rows]
-            )
+            outcomes, wishes = [outcome for _, outcome, _ in rows], [wish for _, _, wish in rows]
+            told = await commands.answers(self._books, ledger, outcomes, wishes)
             answers.update((place, answer) for (place, _, _), answer in zip(rows, told, strict=True))
+        await self._publish([(items[place].value, answers[place]) for place in sorted(answers)], letters)
+
+    async def _publish(self, answered: Sequence[tuple[Asked, Answer]], letters: Sequence[Message]) -> None:
         now = self._books.clock()
-        messages = [self._message(items[place].value, answer, now) for place, answer in sorted(answers.items())]
-        self._refused_by_guard.decoded(len(messages))
-        await self._publisher.publish(messages + letters)
-        for _ in letters:
-            metrics.KAFKA_DEAD_LETTERS.labels(self._topics.requests, "refused-by-guard").inc()
+        await self._publisher.publish([*(self._message(asked, answer, now) for asked, answer in answered), *letters])
+        if answered:
+            self._defects.decoded(len(answered))
+        for (kind, outcome), count in Counter((asked.kind, _outcome(answer)) for asked, answer in answered).items():
+            metrics.LEDGER_TX.labels(kind, outcome).inc(count)
+        for letter in letters:
+            code = dict(letter.headers)[f"{PREFIX}code"].decode()
+            metrics.KAFKA_DEAD_LETTERS.labels(self._topics.requests, code).inc()
 
     def _message(self, asked: Asked, answer: Answer, now: datetime) -> Message:
-        outcome = "replayed" if answer.replayed else "rejected" if answer.rejection else "posted"
-        metrics.LEDGER_TX.labels(asked.kind, outcome).inc()
         answered = REQUEST_POSTED if answer.rejection is None else REQUEST_REJECTED
         headers = cloud_event_headers(
             answered.name,
             LEDGER_SOURCE,
             answer_id(asked, answer.rejection),
             now,
-            traceparent=_traced(asked, outcome, answer.sequence),
+            traceparent=_traced(asked, answer),
         )
         return Message(self._topics.answers, asked.document.encode(), answer_value(asked, answer), headers)
 
-    def _letter(self, item: Decoded[Asked], error: RefusedByGuard) -> Message:
-        """The domain accepted what the database refuses, tried alone: a defect of ours that a person looks at."""
-        poison = Poison("refused-by-guard", str(error))
-        log.error("request-refused-by-guard", document=item.value.document, error=str(error))
-        self._refused_by_guard.poisoned(self._topics.requests, poison)
+    def _letter(self, item: Decoded[Asked], error: Exception) -> Message:
+        """A defect of ours, met by this request although it was tried alone: a person looks at it, the others go on."""
+        code = "refused-by-guard" if isinstance(error, RefusedByGuard) else "request-failed"
+        poison = Poison(code, str(error) or repr(error))
+        log.error("request-set-aside", code=code, document=item.value.document, exc_info=error)
+        self._defects.poisoned(self._topics.requests, poison)
         return dead_letter(item.record, poison, group=self._group)
 
 
-def _traced(asked: Asked, outcome: str, sequence: int) -> str | None:
+def _outcome(answer: Answer) -> str:
+    return "replayed" if answer.replayed else "rejected" if answer.rejection else "posted"
+
+
+def _traced(asked: Asked, answer: Answer) -> str | None:
     """A span of ours in the requester's own trace, where it is recorded; the answer continues it."""
     if asked.traceparent is None or not asked.traceparent.endswith("1"):
         return asked.traceparent
@@ -397,7 +419,7 @@ def _traced(asked: Asked, outcome: str, sequence: int) -> str | None:
         "answer request",
         traceparent=asked.traceparent,
         links=[batch] if (batch := current_traceparent()) else [],
-        attributes={"ledgerbus.outcome": outcome, "ledgerbus.sequence": sequence},
+        attributes={"ledgerbus.outcome": _outcome(answer), "ledgerbus.sequence": answer.sequence},
     ) as span:
         return span.traceparent
 
