@@ -3,6 +3,9 @@
 `write_batch` is the one statement: its first step moves the ledger's head forward if it is still where the batch was
 decided, every other step joins that step's row, so that nothing is written where another writer was faster. Each table
 is written by one step, in its final state. The last step raises unless every expected row was written.
+
+Many keys are looked up one by one, `cross join lateral (... limit 1)`: as a plain join the planner may hold every key
+against every row of the ledger where statistics are missing (450 ms instead of 6 for 1,000 keys among 8,000 rows).
 """
 
 from collections.abc import Iterable, Sequence
@@ -190,7 +193,7 @@ async def load_requests(
         """
         select r.scope, r.key, r.fingerprint, r.sequence, r.rejection
         from unnest($2::text[], $3::text[]) k (scope, key)
-        join requests r on r.ledger_no = $1 and r.scope = k.scope and r.key = k.key
+        cross join lateral (select * from requests where ledger_no = $1 and scope = k.scope and key = k.key limit 1) r
         """,
         ledger_no,
         [scope for scope, _ in pairs],
@@ -217,9 +220,19 @@ async def load_entries(
     """The entries that have one of these ids, and those that have one of these external ids."""
     rows = await connection.fetch(
         """
-        select e.id, e.sequence, e.external_id, r.id as reversed_by
-        from entries e left join entries r on r.ledger_no = e.ledger_no and r.reverses = e.id
-        where e.ledger_no = $1 and (e.id = any($2::uuid[]) or e.external_id = any($3::text[]))
+        select e.id, e.sequence, e.external_id,
+            (select r.id from entries r where r.ledger_no = $1 and r.reverses = e.id) as reversed_by
+        from (
+            select found.id, found.sequence, found.external_id
+            from unnest($2::uuid[]) k (id)
+            cross join lateral (select * from entries where ledger_no = $1 and id = k.id limit 1) found
+            union all
+            select found.id, found.sequence, found.external_id
+            from unnest($3::text[]) k (external_id)
+            cross join lateral (
+                select * from entries where ledger_no = $1 and external_id = k.external_id limit 1
+            ) found
+        ) e
         """,
         ledger_no,
         ids,
@@ -381,11 +394,15 @@ async def load_payloads(
     """Log records by sequence: payload, hash, and the entry that reversed it where it is an entry that was reversed."""
     rows = await connection.fetch(
         """
-        select g.sequence, g.payload, g.hash, r.id as reversed_by
-        from log g
-        left join entries e on e.ledger_no = g.ledger_no and e.sequence = g.sequence
-        left join entries r on r.ledger_no = e.ledger_no and r.reverses = e.id
-        where g.ledger_no = $1 and g.sequence = any($2::bigint[])
+        select g.sequence, g.payload, g.hash,
+            (
+                select r.id from entries r
+                where r.ledger_no = $1 and r.reverses = (
+                    select e.id from entries e where e.ledger_no = $1 and e.sequence = g.sequence
+                )
+            ) as reversed_by
+        from unnest($2::bigint[]) k (sequence)
+        cross join lateral (select * from log where ledger_no = $1 and sequence = k.sequence limit 1) g
         """,
         ledger_no,
         sequences,
