@@ -38,23 +38,23 @@ with l as (
     returning no
 ), g as (
     insert into log (ledger_no, sequence, payload, hash)
-    select l.no, t.* from l, unnest($7::bigint[], $8::text[], $9::bytea[]) t
+    select l.no, t.* from l, unnest($7::text::bigint[], $8::text[], $9::bytea[]) t
     returning 1
 ), k as (
     insert into requests (ledger_no, scope, key, fingerprint, sequence, rejection)
-    select l.no, t.* from l, unnest($10::text[], $11::text[], $12::bytea[], $13::bigint[], $14::text[]) t
+    select l.no, t.* from l, unnest($10::text[], $11::text[], $12::bytea[], $13::text::bigint[], $14::text[]) t
     returning 1
 ), e as (
     insert into entries (ledger_no, id, sequence, kind, effective_on, value_on, description, external_id,
         origin_service, origin_document, reverses, line_count)
-    select l.no, t.* from l, unnest($15::uuid[], $16::bigint[], $17::text[], $18::date[], $19::date[], $20::text[],
-        $21::text[], $22::text[], $23::text[], $24::uuid[], $25::smallint[]) t
+    select l.no, t.* from l, unnest($15::uuid[], $16::text::bigint[], $17::text[], $18::text::date[],
+        $19::text::date[], $20::text[], $21::text[], $22::text[], $23::text[], $24::uuid[], $25::text::smallint[]) t
     returning 1
 ), n as (
     insert into lines (ledger_no, account_no, sequence, line, debit, amount, currency, balance_after, effective_on,
         party)
-    select l.no, t.* from l, unnest($26::integer[], $27::bigint[], $28::smallint[], $29::boolean[],
-        $30::text[]::numeric[], $31::text[], $32::text[]::numeric[], $33::date[], $34::text[]) t
+    select l.no, t.* from l, unnest($26::text::integer[], $27::text::bigint[], $28::text::smallint[],
+        $29::text::boolean[], $30::text::numeric[], $31::text[], $32::text::numeric[], $33::text::date[], $34::text[]) t
     returning 1
 ), a as (
     insert into accounts (ledger_no, no, id, code, name, type, normal_side, currency, decimals, heading, parent_no,
@@ -71,12 +71,13 @@ with l as (
     returning 1
 ), c as (
     insert into account_changes (ledger_no, account_no, sequence)
-    select l.no, t.* from l, unnest($36::integer[], $37::bigint[]) t
+    select l.no, t.* from l, unnest($36::text::integer[], $37::text::bigint[]) t
     returning 1
 ), b as (
     merge into balances b
-    using (select l.no, t.* from l, unnest($38::integer[], $39::text[]::numeric[], $40::text[]::numeric[],
-        $41::bigint[], $42::bigint[], $43::text[]) t (account_no, debits, credits, version, decided_on, currency)) t
+    using (select l.no, t.* from l, unnest($38::text::integer[], $39::text::numeric[], $40::text::numeric[],
+        $41::text::bigint[], $42::text::bigint[], $43::text[])
+        t (account_no, debits, credits, version, decided_on, currency)) t
     on b.ledger_no = t.no and b.account_no = t.account_no
     when matched and b.version = t.decided_on then
         update set debits = t.debits, credits = t.credits, version = t.version
@@ -86,25 +87,24 @@ with l as (
     returning 1
 ), y as (
     insert into daily_totals (ledger_no, account_no, effective_on, debits, credits)
-    select l.no, t.* from l, unnest($44::integer[], $45::date[], $46::text[]::numeric[], $47::text[]::numeric[]) t
+    select l.no, t.* from l, unnest($44::text::integer[], $45::text::date[], $46::text::numeric[],
+        $47::text::numeric[]) t
     on conflict (ledger_no, account_no, effective_on)
     do update set debits = daily_totals.debits + excluded.debits, credits = daily_totals.credits + excluded.credits
     returning 1
 ), p as (
     insert into party_balances (ledger_no, account_no, party, debits, credits)
-    select l.no, t.* from l, unnest($48::integer[], $49::text[], $50::text[]::numeric[], $51::text[]::numeric[]) t
+    select l.no, t.* from l, unnest($48::text::integer[], $49::text[], $50::text::numeric[],
+        $51::text::numeric[]) t
     on conflict (ledger_no, account_no, party)
     do update set debits = party_balances.debits + excluded.debits, credits = party_balances.credits + excluded.credits
     returning 1
 )
 select must(
-    (select count(*) from g) = $4 and (select count(*) from k) = cardinality($10::text[])
-    and (select count(*) from e) = cardinality($15::uuid[]) and (select count(*) from n) = cardinality($26::integer[])
-    and (select count(*) from a) = jsonb_array_length($35::text::jsonb)
-    and (select count(*) from c) = cardinality($36::integer[])
-    and (select count(*) from b) = cardinality($38::integer[])
-    and (select count(*) from y) = cardinality($44::integer[])
-    and (select count(*) from p) = cardinality($48::integer[]),
+    (select count(*) from g) = $4
+    and array[(select count(*) from k), (select count(*) from e), (select count(*) from n), (select count(*) from a),
+        (select count(*) from c), (select count(*) from b), (select count(*) from y), (select count(*) from p)]
+        = $52::bigint[],
     'not every row of the batch was written')
 from l
 """
@@ -286,8 +286,8 @@ async def committed(connection: Connection, ledger_no: int, batch: Batch, hash_:
         """
         select count(*)
         from unnest($2::text[], $3::text[], $4::bytea[], $5::text[]) k (scope, key, fingerprint, rejection)
-        join requests r on r.ledger_no = $1 and r.scope = k.scope and r.key = k.key
-            and r.fingerprint = k.fingerprint and r.rejection = k.rejection
+        cross join lateral (select * from requests where ledger_no = $1 and scope = k.scope and key = k.key limit 1) r
+        where r.fingerprint = k.fingerprint and r.rejection = k.rejection
         """,
         ledger_no,
         scopes,

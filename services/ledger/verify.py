@@ -160,7 +160,7 @@ async def _compare_requests(connection: Connection, replay: Replay, rows: SliceR
         """
         select r.scope, r.key, encode(r.fingerprint, 'hex') as fingerprint, r.sequence
         from unnest($2::text[], $3::text[]) k (scope, key)
-        join requests r on r.ledger_no = $1 and r.scope = k.scope and r.key = k.key
+        cross join lateral (select * from requests where ledger_no = $1 and scope = k.scope and key = k.key limit 1) r
         """,
         replay.ledger.no,
         [scope for scope, _ in rows.requests],
