@@ -35,6 +35,9 @@ CONNECT_TIMEOUT_S: Final = 10
 COMMAND_TIMEOUT_S: Final = 60
 _IDLE_IN_TRANSACTION_MS: Final = 60_000
 
+_GONE: Final = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError, OSError)
+"""What a rollback meets on a connection that broke: the server has rolled back itself."""
+
 _SETTING_NAME = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?")
 _MIGRATION_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _MIGRATION_LOCK: Final = 0x6C65_6467_6572  # any number, the same for all: one migration at a time in a database
@@ -130,7 +133,7 @@ async def _begun(connection: Connection, begin: str) -> AsyncIterator[Connection
     try:
         yield connection
     except BaseException:
-        with suppress(asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError):  # gone: the server rolls back
+        with suppress(*_GONE):
             await connection.execute("rollback")
         raise
     await connection.execute("commit")

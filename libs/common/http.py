@@ -143,7 +143,13 @@ def router(prefix: str = "", tags: Sequence[str] = ()) -> APIRouter:
 def add_hot_route(app: App, path: str, respond: Callable[[Request], Awaitable[Response]], operation: Operation) -> None:
     """Put a plain route ahead of all others. `operation` is its OpenAPI entry, written by hand."""
     assert operation.path == path
-    app.router.routes.insert(0, Route(path, respond, methods=[operation.method]))
+
+    async def respond_named(request: Request) -> Response:
+        request.scope["route"] = route  # FastAPI's own routes say so; metrics and spans are called by it
+        return await respond(request)
+
+    route = Route(path, respond_named, methods=[operation.method])
+    app.router.routes.insert(0, route)
     app.operations.append(operation)
 
 

@@ -38,7 +38,12 @@ class ServiceSpec:
 
 
 SERVICES = (
-    ServiceSpec("ledger", ("-m", "services.ledger.main"), database=True),
+    ServiceSpec(
+        "ledger",
+        ("-m", "services.ledger.main"),
+        database=True,
+        environment={"LEDGERBUS_LEDGER_MEMBER": "ledger-1"},
+    ),
     ServiceSpec("gateway", ("-m", "services.gateway.main"), port=8080, calls=("ledger",)),
 )
 

@@ -39,6 +39,11 @@ class LedgerSettings(settings.ServiceSettings):
     writer_connections: int = Field(
         12, ge=2, alias="LEDGERBUS_LEDGER_WRITER_CONNECTIONS", description="statements under way at once"
     )
+    member: str | None = Field(
+        None,
+        alias="LEDGERBUS_LEDGER_MEMBER",
+        description="this process in the consumer group, kept over restarts; two processes never share one",
+    )
     batch_requests: int = Field(
         1_000, ge=1, alias="LEDGERBUS_LEDGER_BATCH_REQUESTS", description="requests in one statement at most"
     )
@@ -80,7 +85,7 @@ async def start() -> int:
     limits = Limits(batch_requests=chosen.batch_requests, cached_accounts=chosen.cached_accounts)
     relay = Relay(auditor, KafkaSettings.of(chosen))
     books = Books(writer, now, limits, relay.wake)
-    consumer = RequestsConsumer(books, KafkaSettings.of(chosen))
+    consumer = RequestsConsumer(books, KafkaSettings.of(chosen), member=chosen.member)
     readiness = runtime.Readiness()
     app = create_app("ledger", VERSION, readiness=readiness, verifier=verifier)
     LedgerApi(books, reader, auditor).add_to(app)
@@ -96,6 +101,7 @@ async def start() -> int:
             "gauges": observing(books, {"writer": writer, "reader": reader, "auditor": auditor}),
         },
         closers=[
+            ("relay", relay.flush),
             ("writer pool", writer.close),
             ("reader pool", reader.close),
             ("auditor pool", auditor.close),

@@ -5,6 +5,7 @@ one step, as one row per key. Any mix of records in one batch leaves the same ta
 are concatenated, moved rows keep their last state (and the version they were decided on), sums are added up.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple
@@ -105,15 +106,15 @@ class Batch:
         on, add_line = record.effective_on, self.lines.rows.append
         for place, entry_line in enumerate(record.entry_lines, 1):
             account, amount, debit = entry_line.account, entry_line.amount, entry_line.side == "debit"
-            balance = str(entry_line.balance_after)
-            add_line((account.no, sequence, place, debit, str(amount), account.currency, balance, on, entry_line.party))
+            balance, party = entry_line.balance_after, entry_line.party
+            add_line((account.no, sequence, place, debit, amount, account.currency, balance, on, party))
             day = self.daily.get((account.no, on))
             if day is None:
                 day = self.daily[account.no, on] = [0, 0]
             day[0 if debit else 1] += amount
-            if entry_line.party is not None:
-                party = self.parties.setdefault((account.no, entry_line.party), [0, 0])
-                party[0 if debit else 1] += amount
+            if party is not None:
+                total = self.parties.setdefault((account.no, party), [0, 0])
+                total[0 if debit else 1] += amount
         for account, debit_total, credit_total in record.moved:
             self.touched[account.no] = Moved(account.code, account.currency, debit_total, credit_total, sequence)
 
@@ -135,25 +136,58 @@ class Batch:
     def arguments(self) -> tuple[Any, ...]:
         """The statement's arguments after the ledger's head, in the order of `store.WRITE_BATCH`."""
         moved = self.touched.values()
+        log, requests, entries = self.log.columns(), self.requests.columns(), self.entries.columns()
+        lines, changes = self.lines.columns(), self.changes.columns()
         return (
-            *self.log.columns(),
-            *self.requests.columns(),
-            *self.entries.columns(),
-            *self.lines.columns(),
+            _plain(log[0]),
+            *log[1:],
+            *requests[:3],
+            _plain("NULL" if sequence is None else sequence for sequence in requests[3]),
+            _some(requests[4]),
+            entries[0],
+            _plain(entries[1]),
+            entries[2],
+            _plain(entries[3]),
+            _plain(entries[4]),
+            entries[5],
+            *map(_some, entries[6:10]),
+            _plain(entries[10]),
+            *map(_plain, lines[:5]),
+            lines[5],
+            _plain(lines[6]),
+            _plain(lines[7]),
+            _some(lines[8]),
             orjson.dumps(self.accounts).decode(),
-            *self.changes.columns(),
-            list(self.touched),
-            [str(row.debits) for row in moved],
-            [str(row.credits) for row in moved],
-            [row.version for row in moved],
-            [self.decided_on[no] for no in self.touched],
+            *map(_plain, changes),
+            _plain(self.touched),
+            _plain(row.debits for row in moved),
+            _plain(row.credits for row in moved),
+            _plain(row.version for row in moved),
+            _plain(self.decided_on[no] for no in self.touched),
             [row.currency for row in moved],
-            [no for no, _ in self.daily],
-            [on for _, on in self.daily],
-            [str(debits) for debits, _ in self.daily.values()],
-            [str(credits_) for _, credits_ in self.daily.values()],
-            [no for no, _ in self.parties],
+            _plain(no for no, _ in self.daily),
+            _plain(on for _, on in self.daily),
+            _plain(debits for debits, _ in self.daily.values()),
+            _plain(credits_ for _, credits_ in self.daily.values()),
+            _plain(no for no, _ in self.parties),
             [party for _, party in self.parties],
-            [str(debits) for debits, _ in self.parties.values()],
-            [str(credits_) for _, credits_ in self.parties.values()],
-        )
+            _plain(debits for debits, _ in self.parties.values()),
+            _plain(credits_ for _, credits_ in self.parties.values()),
+            [
+                len(rows)
+                for rows in (
+                    self.requests, self.entries, self.lines, self.accounts, self.changes, self.touched, self.daily,
+                    self.parties,
+                )
+            ],
+        )  # fmt: skip
+
+
+def _plain(values: Iterable[Any]) -> str:
+    """An array as PostgreSQL reads it, of values that need no quotes: asyncpg would look at every element twice."""
+    return f"{{{','.join(map(str, values))}}}"
+
+
+def _some(column: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """The column, or None where nothing is in it: unnest fills it up."""
+    return None if column.count(None) == len(column) else column

@@ -107,6 +107,7 @@ class _SecondLedger:
         """Starts it and waits until it is ready."""
         settings = _environment(_pid(self._stack, "ledger"))
         settings["LEDGERBUS_HTTP_PORT"] = str(self._port)
+        settings["LEDGERBUS_LEDGER_MEMBER"] = "ledger-2"
         settings["LEDGERBUS_SPAN_FILE"] = str(self._stack.data_dir / "spans" / "ledger-2.jsonl")
         with log_path(self._stack.data_dir, "ledger-2").open("ab") as sink:
             self._child = await asyncio.create_subprocess_exec(
