@@ -92,7 +92,7 @@ def _runs_again(stack: Stack, part: str, old_pid: int) -> bool:
 
 
 class _SecondLedger:
-    """A ledger process beside the stack's own: the same settings, another port."""
+    """A ledger process beside the stack's own: the same settings, another port and another name in the group."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -107,6 +107,7 @@ class _SecondLedger:
         """Starts it and waits until it is ready."""
         settings = _environment(_pid(self._stack, "ledger"))
         settings["LEDGERBUS_HTTP_PORT"] = str(self._port)
+        settings["LEDGERBUS_LEDGER_MEMBER"] = "ledger-2"
         settings["LEDGERBUS_LEDGER_MEMBER"] = "ledger-2"
         settings["LEDGERBUS_SPAN_FILE"] = str(self._stack.data_dir / "spans" / "ledger-2.jsonl")
         with log_path(self._stack.data_dir, "ledger-2").open("ab") as sink:

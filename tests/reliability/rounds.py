@@ -10,6 +10,7 @@ the same faults, moments, amounts and accounts. Exit code 0: nothing was found.
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from pathlib import Path
 from libs.cli import books as cli_books
 from libs.cli.client import connect
 from libs.cli.session import Stack, running
-from libs.devstack.stack import start_detached, stop_stack
+from libs.devstack.stack import reset_stack, start_detached, stop_stack
 from tests.reliability.evidence import read_books, read_published
 from tests.reliability.faults import KILLED, PARTS, staged
 from tests.reliability.judgement import judge, same_again, tally
@@ -125,16 +126,10 @@ async def _play_all(parts: Sequence[str], rounds: int, seed: int) -> bool:
     good = not any(verdict.findings for verdict in verdicts)
     print(_summary(verdicts))
     if good:
-        _remove(folder)
+        reset_stack(folder)
     else:
         print(f"data and logs of this run are kept in {folder}")
     return good
-
-
-def _remove(folder: Path) -> None:
-    from libs.devstack.stack import reset_stack
-
-    reset_stack(folder)
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
@@ -157,6 +152,7 @@ def main() -> None:
     if unknown := set(parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     print(f"seed {seed}", flush=True)
     sys.exit(0 if asyncio.run(_play_all(parts, asked.rounds, seed)) else 1)
 
