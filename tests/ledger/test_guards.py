@@ -156,7 +156,8 @@ ATTACKS = [
     Attack(
         "balance in another currency",
         "insert into accounts select ledger_no, 9, gen_random_uuid(), 'NEW', name, type, normal_side, currency,"
-        " decimals, heading, parent_no, summary, control_owner, reconcilable, cash, cash_flow_class, monetary, translation,"
+        " decimals, heading, parent_no, summary, control_owner, reconcilable, cash, cash_flow_class, monetary,"
+        " translation,"
         " overdraft_policy, overdraft_limit, external_id, metadata, 6, 6 from accounts where no = 1;"
         "insert into balances values (1, 9, 'EUR', 0, 0, 6)",
         "balances_ledger_no_account_no_currency_fkey",
