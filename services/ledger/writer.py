@@ -19,6 +19,7 @@ Any number of writers may run for one ledger; the statement decides. At rest a l
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -29,13 +30,15 @@ from libs.common.clock import Clock, monotonic_s
 from libs.common.db import Connection, Pool, is_connection_error, transient
 from libs.common.errors import Failure, Transient
 from libs.common.journal import ReversalRequest
-from libs.common.telemetry import get_logger
+from libs.common.telemetry import Span, get_logger, start_span
 from services.ledger import loading, store
 from services.ledger.deciding import Outcome, Prepared, decide_batch
 from services.ledger.domain import Request
 from services.ledger.state import Ledger, LedgerState
 
 log = get_logger(__name__)
+
+LINKS_MAX = 100
 
 
 class RefusedByGuard(Failure):
@@ -129,7 +132,7 @@ class LedgerWriter:
         self._waiting.append(wish)
         if self._task is None:
             name = f"writer {self.ledger.organization}/{self.ledger.code}"
-            self._task = asyncio.create_task(self._run(), name=name)
+            self._task = asyncio.create_task(self._run(), name=name, context=Context())
 
     def forget(self) -> None:
         """Drops the cache, where memory is wanted elsewhere; only while nothing is under way."""
@@ -262,14 +265,15 @@ class LedgerWriter:
 
     async def _write(self, connection: Connection, prepared: Prepared[QueuedWish]) -> bool:
         started_s = monotonic_s()
-        won = await store.write_batch(
-            connection,
-            self.ledger,
-            prepared.batch,
-            prepared.hash,
-            prepared.recorded_at,
-            self._limits.statement_s,
-        )
+        with _batch_span(prepared):
+            won = await store.write_batch(
+                connection,
+                self.ledger,
+                prepared.batch,
+                prepared.hash,
+                prepared.recorded_at,
+                self._limits.statement_s,
+            )
         metrics.LEDGER_STATEMENT_DURATION_MS.observe((monotonic_s() - started_s) * 1000)
         return won
 
@@ -404,6 +408,14 @@ class LedgerWriter:
 def _goes_alone(wish: QueuedWish) -> bool:
     """A reversal is decided on what the books hold, so it waits for everything before it."""
     return wish.alone or isinstance(wish.request, ReversalRequest)
+
+
+def _batch_span(prepared: Prepared[QueuedWish]) -> Span:
+    """The statement in its request's own trace, or linked to those of the requests it writes together."""
+    traces = [wish.traceparent for wish in prepared.wishes[:LINKS_MAX] if wish.traceparent is not None]
+    own = traces[0] if len(prepared.wishes) == 1 and traces else None
+    attributes: dict[str, str | int | bool] = {"ledgerbus.requests": len(prepared.wishes)}
+    return start_span("write batch", traceparent=own, links=traces, attributes=attributes)
 
 
 def _fail(wish: QueuedWish, error: Exception) -> None:
