@@ -124,11 +124,14 @@ async def test_two_processes_post_to_one_ledger(books: Books, database: LedgerDa
     programs = [
         await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.support.posting_program", database.dsns.writer, str(count), "20",
-            stdout=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )
         for _ in range(2)
     ]  # fmt: skip
-    printed = await asyncio.gather(*(program.communicate() for program in programs))
+    for program in programs:
+        assert program.stdout is not None
+        assert await program.stdout.readline() == b"ready\n"
+    printed = await asyncio.gather(*(program.communicate(b"go\n") for program in programs))
     assert [program.returncode for program in programs] == [0, 0]
     sequences = [orjson.loads(output) for output, _ in printed]
     assert sorted(sequences[0] + sequences[1]) == list(range(4, 4 + 2 * count))

@@ -1,7 +1,7 @@
 """A process that posts to a ledger's database on its own: `python -m tests.support.posting_program DSN COUNT WAITING`.
 
 COUNT entries of 1.00 from B to A, WAITING of them at a time, each under a key of its own and sent again while the
-answer is "later"; prints the sequences it was told as one JSON list.
+answer is "later". It says "ready", begins when it reads a line, and prints the sequences it was told as a JSON list.
 """
 
 import asyncio
@@ -20,6 +20,9 @@ async def post(dsn: str, count: int, waiting: int) -> list[int]:
     """The sequences of the entries posted."""
     pool = await create_writer_pool(dsn, max_size=4)
     books = Books(pool, now)
+    await books.get("demo", "main")
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
     keys = iter([str(new_id()) for _ in range(count)])
     sequences: list[int] = []
 
