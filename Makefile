@@ -65,8 +65,8 @@ test: $(READY) ## every test, on real PostgreSQL and real Kafka
 	@$(BIN)/pytest $(PYTEST_FLAGS)
 
 .PHONY: test-fast
-test-fast: $(READY) ## the tests that need no PostgreSQL, Kafka or stack: under 20 s
-	@$(BIN)/pytest -m "not database and not kafka and not stack" $(PYTEST_FLAGS)
+test-fast: $(READY) ## the tests that need no PostgreSQL, Kafka, stack or sockets: under 20 s on a quiet machine
+	@$(BIN)/pytest -n auto -m "not database and not kafka and not stack and not sockets" $(PYTEST_FLAGS)
 
 .PHONY: check
 check: lint types contracts test ## all of it: lint, types, contracts, then tests (tidy and drift checks are tests)

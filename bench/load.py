@@ -86,9 +86,7 @@ async def closed_loop(url: str, connections: int, seconds: float, next_request: 
     loop = asyncio.get_running_loop()
     clients = []
     for _ in range(connections):
-        _, client = await loop.create_connection(
-            lambda: _Connection(next_request, load, started + seconds), host, port
-        )
+        _, client = await loop.create_connection(lambda: _Connection(next_request, load, started + seconds), host, port)
         clients.append(client)
     await asyncio.gather(*(client.ended for client in clients))
     load.seconds = time.perf_counter() - started

@@ -16,12 +16,24 @@ from tests.support.kafka import KafkaBroker
 from tests.support.postgres import PostgresServer
 
 _NOT_RUN = "not run: "
+_FOLDER_MARKS = {"devstack": "stack", "reliability": "stack", "gateway": "sockets"}
+_MARKS = {"postgres": "database", "kafka": "kafka", "stack": "stack"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         run.begin()
         config.add_cleanup(run.end)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test is marked by the real parts it asks for and the folder it is in, so that none can forget to say so."""
+    for item in items:
+        if mark := _FOLDER_MARKS.get(item.path.parent.name):
+            item.add_marker(mark)
+        for fixture, mark in _MARKS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

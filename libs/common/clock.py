@@ -43,9 +43,10 @@ def new_id() -> UUID:
 
 
 def derived_id(created_at: datetime, *names: str) -> UUID:
-    """A UUIDv8 that any instance derives alike: 48 bits of the document's creation time in ms, the rest SHA-256 of names.
+    """A UUIDv8 that any instance derives alike: 48 bits of the document's creation time in ms, the rest a SHA-256.
 
-    `names` are (organization, service, document id, purpose). The time keeps the order that makes UUIDv7 fast.
+    The hash is of `names`: (organization, service, document id, purpose). The time keeps the order that makes UUIDv7
+    fast.
     """
     ms = int(created_at.timestamp() * 1000)
     digest = int.from_bytes(sha256("\x1f".join(names).encode()).digest()[:10], "big")

@@ -185,16 +185,16 @@ def binaries() -> Path:
     return Path(wheel.origin).parent / "pginstall" / "bin"
 
 
-def running_on(data: Path) -> int | None:
+def running_on(cluster: Path) -> int | None:
     """The process id of the PostgreSQL at work on this data folder, if any; a stale pid file is nobody."""
-    pid, _ = _read_pid_file(data)
+    pid, _ = _read_pid_file(cluster)
     if pid is None or not Path("/proc").exists():
         return pid if pid is not None and _is_alive(pid) else None
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return pid if words[0].endswith(b"postgres") and str(data).encode() in words else None
+    return pid if words[0].endswith(b"postgres") and str(cluster).encode() in words else None
 
 
 def _is_alive(pid: int) -> bool:
@@ -207,23 +207,23 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _read_pid_file(data: Path) -> tuple[int | None, str]:
+def _read_pid_file(cluster: Path) -> tuple[int | None, str]:
     try:
-        lines = (data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (cluster / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return None, ""
     pid = int(lines[0]) if lines and lines[0].strip().isdigit() else None
     return pid, lines[7].strip() if len(lines) > 7 else ""
 
 
-def _check_version(data: Path) -> None:
-    marker = data / "PG_VERSION"
+def _check_version(cluster: Path) -> None:
+    marker = cluster / "PG_VERSION"
     found = marker.read_text(encoding="ascii").strip() if marker.exists() else "no"
     if found != MAJOR_VERSION:
         raise WrongVersionError(
-            f"{data} holds {found} PostgreSQL data, this is PostgreSQL {MAJOR_VERSION}."
+            f"{cluster} holds {found} PostgreSQL cluster, this is PostgreSQL {MAJOR_VERSION}."
             if found == "no"
-            else f"{data} was written by PostgreSQL {found}, this is PostgreSQL {MAJOR_VERSION}.",
+            else f"{cluster} was written by PostgreSQL {found}, this is PostgreSQL {MAJOR_VERSION}.",
             "keep it for that version and use another folder (LEDGERBUS_DATA), or empty it with: make reset",
         )
 

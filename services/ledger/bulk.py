@@ -26,8 +26,8 @@ from libs.common.json_text import parse_json
 from libs.common.problems import faults_of
 from services.ledger import commands
 from services.ledger.commands import Asker, Books, Wish, fingerprint_of
-from services.ledger.state import Ledger
 from services.ledger.deciding import Outcome
+from services.ledger.state import Ledger
 
 WINDOW = 4_000
 LINE_BYTES_MAX = 1024 * 1024

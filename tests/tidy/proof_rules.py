@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.tidy.tree import Node, Rule, Tree, dotted, nodes, python
+from tests.tidy.tree import Rule, Tree, dotted, nodes, python
 
 FOLDERS = frozenset(
     {"common", "devstack", "cli", "ledger", "gateway", "invoicing", "recon", "fx"}
@@ -47,49 +47,6 @@ def strange_folders(tree: Tree) -> Iterator[str]:
             yield f"{path}: tests/{parts[1]} is none of the folders that mirror the source or name a kind of proof"
 
 
-def _is_fixture(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    marks = [mark.func if isinstance(mark, ast.Call) else mark for mark in node.decorator_list]
-    return any(dotted(mark).endswith("fixture") for mark in marks)
-
-
-def _arguments(tree: Tree, *, fixtures: bool) -> Iterator[tuple[Node, str, set[str]]]:
-    for found in nodes(tree):
-        node = found.node
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _is_fixture(node) == fixtures:
-            yield found, node.name, {arg.arg for arg in node.args.args + node.args.kwonlyargs}
-
-
-def _needed(names: set[str], fixtures: dict[str, set[str]]) -> set[str]:
-    """Every fixture that these need, directly or by another."""
-    found: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += fixtures.get(name, ())
-    return found
-
-
-def markers_of_real_parts(tree: Tree) -> Iterator[str]:
-    wanted = {"postgres": "database", "kafka": "kafka"}
-    tests = {path: text for path, text in python(tree, "tests/") if not path.startswith("tests/tidy/")}
-    for path, text in tests.items():
-        folder, _, file = path.rpartition("/")
-        if not file.startswith("test_"):
-            continue
-        near = {other: tests[other] for other in tests if other in {path, "tests/conftest.py", f"{folder}/conftest.py"}}
-        fixtures = {name: arguments for _, name, arguments in _arguments(near, fixtures=True)}
-        for found, name, arguments in _arguments({path: text}, fixtures=False):
-            missing = [
-                mark
-                for fixture, mark in wanted.items()
-                if fixture in _needed(arguments, fixtures) and f"mark.{mark}" not in text and "mark.stack" not in text
-            ]
-            if name.startswith("test_") and missing:
-                yield f"{found}: {name} uses a real part and is not marked {' and '.join(missing)}"
-
-
 RULES = [
     Rule(
         "no mocks, no patches",
@@ -108,14 +65,5 @@ RULES = [
         strange_folders,
         bad={"tests/various/test_a.py": ""},
         good={"tests/ledger/test_domain.py": "", "tests/test_tidy.py": ""},
-    ),
-    Rule(
-        "real parts are marked",
-        markers_of_real_parts,
-        bad={
-            "tests/ledger/conftest.py": "@pytest.fixture(scope='session')\ndef books(postgres): ...\n",
-            "tests/ledger/test_a.py": "async def test_a(books): ...\n",
-        },
-        good={"tests/ledger/test_a.py": "pytestmark = pytest.mark.database\nasync def test_a(postgres): ...\n"},
     ),
 ]
