@@ -28,6 +28,8 @@ ACCOUNTS = 1_000
 ASKER = Asker("bench", "api", "bench", "api/bench")
 TODAY = date(2026, 1, 15)
 BATCHES = (1, 10, 100, 1_000)
+WISHES_PER_S = {1: 3_000, 10: 20_000, 100: 40_000, 1_000: 40_000}
+"""Requests made ready before a run's clock starts, per second of the run: more than the writer can take."""
 
 COPIED = {
     "log": ("ledger_no", "sequence", "payload", "hash"),
@@ -106,11 +108,13 @@ async def writer_run(dsn: str, batch: int, seconds: float, *, hot: bool = False)
     ledger = await books.get("bench", "main")
     chosen = random.Random(1)
     depth = batch if batch < 100 else 2 * batch
+    ready = [wish(entry(chosen, hot=hot)) for _ in range(int(seconds * WISHES_PER_S[batch]))]
+    ready.reverse()
     waiting: list[asyncio.Future[Any]] = []
     posted, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
+    while time.perf_counter() - started < seconds and len(ready) >= depth:
         while len(waiting) < depth:
-            waiting.append(enqueue(books, ledger, wish(entry(chosen, hot=hot))))
+            waiting.append(enqueue(books, ledger, ready.pop()))
         done, waiting = waiting[:batch], waiting[batch:]
         for outcome in await asyncio.gather(*done):
             assert outcome.records, outcome
@@ -119,6 +123,25 @@ async def writer_run(dsn: str, batch: int, seconds: float, *, hot: bool = False)
     posted += len(waiting)
     elapsed = time.perf_counter() - started
     await books.pool.close()
+    return posted / elapsed
+
+
+async def contention_run(dsn: str, writers: int, seconds: float) -> float:
+    """Entries per second of several writers at one ledger, 100 requests waiting at each."""
+    all_books = [await open_books(dsn, Limits(batch_requests=100)) for _ in range(writers)]
+    started = time.perf_counter()
+
+    async def post(books: Books) -> int:
+        ledger, chosen, posted = await books.get("bench", "main"), random.Random(1), 0
+        while time.perf_counter() - started < seconds:
+            outcomes = await asyncio.gather(*(enqueue(books, ledger, wish(entry(chosen))) for _ in range(100)))
+            posted += sum(bool(outcome.records) for outcome in outcomes)
+        return posted
+
+    posted = sum(await asyncio.gather(*(post(books) for books in all_books)))
+    elapsed = time.perf_counter() - started
+    for books in all_books:
+        await books.pool.close()
     return posted / elapsed
 
 
@@ -174,11 +197,14 @@ async def measure(report: Report, runs: int, seconds: float) -> None:
     async with place() as where:
         copies: list[tuple[float, float]] = []
         figures: dict[tuple[int, bool], list[float]] = {}
+        contended: dict[int, list[float]] = {}
         for _ in range(runs):
             copies.append(await copy_run(where, 1_000, seconds))
             for batch in BATCHES:
                 figures.setdefault((batch, False), []).append(await writer_run(where.writer, batch, seconds))
             figures.setdefault((1_000, True), []).append(await writer_run(where.writer, 1_000, seconds, hot=True))
+            for writers in (1, 2, 4):
+                contended.setdefault(writers, []).append(await contention_run(where.writer, writers, seconds))
         loop = report.add("COPY batch 1,000, whole loop", [whole for whole, _ in copies], "entries/s")
         report.add("COPY batch 1,000, in the database", [inner for _, inner in copies], "entries/s")
         for batch in BATCHES:
@@ -187,3 +213,7 @@ async def measure(report: Report, runs: int, seconds: float) -> None:
         report.add(
             "writer direct, batch 1,000, one hot account", figures[1_000, True], "entries/s", spread, "of spread"
         )
+        alone = report.add("1 writer at one ledger, 100 waiting", contended[1], "entries/s")
+        for writers in (2, 4):
+            name = f"{writers} writers at one ledger, 100 waiting at each"
+            report.add(name, contended[writers], "entries/s", alone.value)
