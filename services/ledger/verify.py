@@ -24,7 +24,7 @@ from services.ledger.records import instant
 from services.ledger.replay import Findings, Invariant, Replay, SliceRows, asked_by
 from services.ledger.state import Ledger
 
-SLICE_RECORDS = 2_000
+SLICE_RECORDS = 250
 RECORDS_AT_A_TIME = 100
 CATCH_UP_ROUNDS = 10
 ROWS_AT_A_TIME = 2_000
