@@ -1,11 +1,14 @@
 """Short ways to ask for things in tests."""
 
+import asyncio
 from typing import Any
 
 from libs.common.clock import new_id
 from libs.common.journal import AccountRequest, EntryRequest, LineRequest, Overdraft
 from services.ledger.commands import Answer, Asker, Books, Wish, ask, fingerprint_of
+from services.ledger.deciding import Outcome
 from services.ledger.domain import Request
+from services.ledger.writer import QueuedWish
 
 ASKER = Asker("demo", "api", "alice", "api/alice")
 
@@ -35,6 +38,13 @@ def wish(
 ) -> Wish:
     """A wish under a key of its own unless one is given."""
     return Wish(asker, ledger, request, key or str(new_id()), fingerprint_of(request), 200, lookup, None)
+
+
+def queued(request: Request, key: str) -> QueuedWish:
+    """A wish as a writer's queue has it; nobody waits for its answer."""
+    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    fingerprint = fingerprint_of(request)
+    return QueuedWish(request, "api", "alice", "api/alice", key, fingerprint, 200, new_id(), False, None, answer)
 
 
 async def tell(books: Books, request: Request, key: str | None = None, **more: Any) -> Answer:

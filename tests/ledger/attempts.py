@@ -16,6 +16,7 @@ two lines over and over). Options of an account: `normal=`, `overdraft=`, `limit
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from uuid import UUID
 
@@ -83,10 +84,10 @@ def rules(name: str) -> list[Attempt]:
 def table(text: str) -> list[Attempt]:
     """The rows of a table; empty ones and those that begin with # say nothing."""
     rows = [row.strip() for row in text.splitlines()]
-    return [_attempt(row, number) for number, row in enumerate(rows) if row and not row.startswith("#")]
+    return [_attempt(row) for row in rows if row and not row.startswith("#")]
 
 
-def _attempt(row: str, number: int) -> Attempt:
+def _attempt(row: str) -> Attempt:
     kind, asked, verdict = (column.strip() for column in row.split("|"))
     parts = [part.strip() for part in asked.split(";")]
     named = {name: rest for name, _, rest in (part.partition(" ") for part in parts) if name in _NAMED}
@@ -95,12 +96,13 @@ def _attempt(row: str, number: int) -> Attempt:
     code, *facts = verdict.split()
     attempt = Attempt(row, _request(kind, plain, named, rates), code, dict(fact.split("=") for fact in facts))
     attempt.service = named.get("as", "api")
-    attempt.key = named.get("key", f"row {number}")
+    attempt.key = named.get("key", f"row {next(_ROWS)}")
     attempt.fingerprint = sha256(named.get("body", asked).encode()).digest()
     attempt.size = int(named.get("size", 200))
     return attempt
 
 
+_ROWS = count(1)
 _NAMED = {"id", "external", "on", "as", "key", "body", "size", "metadata", "lines"}
 
 
@@ -139,8 +141,8 @@ def _request(kind: str, plain: list[str], named: dict[str, str], rates: list[lis
             raise AssertionError(f"nobody attempts to {kind}")
 
 
-def _repeated(lines: list[LineRequest], count: int) -> list[LineRequest]:
-    return [lines[place % len(lines)] for place in range(count)]
+def _repeated(lines: list[LineRequest], times: int) -> list[LineRequest]:
+    return [lines[place % len(lines)] for place in range(times)]
 
 
 def _account(asked: str) -> AccountRequest:

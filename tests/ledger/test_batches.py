@@ -5,16 +5,16 @@ import asyncio
 import asyncpg
 import pytest
 
-from libs.common.clock import new_id, now
+from libs.common.clock import now
 from libs.common.db import Connection
 from libs.common.errors import Transient
 from services.ledger import loading, store
-from services.ledger.commands import Asker, Books, enqueue, fingerprint_of, open_organization
+from services.ledger.commands import Asker, Books, enqueue, open_organization
 from services.ledger.deciding import decide_batch
 from services.ledger.pools import create_writer_pool
 from services.ledger.state import Ledger, LedgerState
-from services.ledger.writer import Limits, QueuedWish, RefusedByGuard
-from tests.ledger.asking import account, entry, open_accounts, tell, wish
+from services.ledger.writer import Limits, RefusedByGuard
+from tests.ledger.asking import account, entry, open_accounts, queued, tell, wish
 from tests.ledger.conftest import LedgerDatabase
 from tests.support.waiting import until
 
@@ -180,21 +180,6 @@ async def test_what_cannot_even_be_looked_up_fails_alone(books: Books) -> None:
 
 async def stale_batch(books: Books, ledger: Ledger) -> tuple[object, ...]:
     """The statement's arguments of an entry decided on accounts of before the last entry, at the head of after it."""
-    loop = asyncio.get_running_loop()
-    request = entry("A debit 7.00", "B credit 7.00")
-    queued = QueuedWish(
-        request,
-        "api",
-        "alice",
-        "api",
-        "stale",
-        fingerprint_of(request),
-        200,
-        new_id(),
-        False,
-        None,
-        loop.create_future(),
-    )
     state = LedgerState.unread(ledger)
     async with books.pool.acquire() as connection:
         await loading.load_accounts(connection, state, {"A", "B"}, set())
@@ -202,7 +187,7 @@ async def stale_batch(books: Books, ledger: Ledger) -> tuple[object, ...]:
         current = LedgerState.unread(ledger)
         await loading.load_accounts(connection, current, set(), set())
     state.begin(current.epoch, current.sequence, current.hash, current.recorded_at, current.next_account_no)
-    prepared = decide_batch(state, [queued], now())
+    prepared = decide_batch(state, [queued(entry("A debit 7.00", "B credit 7.00"), "stale")], now())
     return (
         ledger.id,
         ledger.organization_id,

@@ -4,18 +4,24 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 
+import asyncpg
 import orjson
 import pytest
 
 from libs.common.clock import new_id, now
 from libs.common.db import Pool, create_pool
+from libs.common.errors import Transient
 from libs.common.metrics import LEDGER_SERIALIZATION_RETRIES
-from services.ledger.commands import Answer, Books
+from services.ledger import loading, store
+from services.ledger.commands import Answer, Books, enqueue
+from services.ledger.deciding import decide_batch
 from services.ledger.pools import create_writer_pool
+from services.ledger.state import LedgerState
 from services.ledger.verify import verify
 from services.ledger.writer import Limits
-from tests.ledger.asking import account, entry, open_accounts, tell
+from tests.ledger.asking import account, entry, open_accounts, queued, tell, wish
 from tests.ledger.conftest import LedgerDatabase
+from tests.support.waiting import until
 
 CONTENDERS = 6
 
@@ -138,3 +144,60 @@ async def test_two_processes_post_to_one_ledger(books: Books, database: LedgerDa
     assert max(sequences[0]) > min(sequences[1])
     report = await verify(auditor, await books.get("demo", "main"))
     assert (report.ok, report.checked_through) == (True, 3 + 2 * count)
+
+
+async def test_a_rejection_is_decided_on_the_state_it_is_remembered_at(contenders: list[Books]) -> None:
+    """It moves no sequence, and yet its statement checks it: what another writer credited meanwhile can be spent."""
+    here, there = contenders[:2]
+    refused = await tell(here, entry("B debit 1.00", "A credit 1.00"))
+    assert refused.rejection is not None
+    await tell(there, entry("A debit 5.00", "B credit 5.00"))
+    answer = await tell(here, entry("B debit 1.00", "A credit 1.00"))
+    assert (answer.rejection, answer.sequence) == (None, 5)
+
+
+async def test_without_the_sequence_in_the_first_step_a_stale_rejection_would_be_remembered(
+    contenders: list[Books],
+) -> None:
+    """The statement that keeps a rejection fails where the head moved; without the condition it is stored."""
+    here = contenders[0]
+    ledger = await here.get("demo", "main")
+    state = LedgerState.unread(ledger)
+    async with here.pool.acquire() as connection:
+        await loading.load_accounts(connection, state, {"A", "B"}, set())
+        prepared = decide_batch(state, [queued(entry("B debit 1.00", "A credit 1.00"), "stale")], now())
+        assert prepared.outcomes[0].rejection is not None
+        await tell(here, entry("A debit 5.00", "B credit 5.00"))
+        head = (ledger.id, ledger.organization_id, prepared.batch.expected, 0, prepared.hash, prepared.recorded_at)
+        arguments = (*head, *prepared.batch.arguments())
+        remembered = "select count(*) from requests where rejection is not null"
+        assert await connection.fetchval(store.WRITE_BATCH, *arguments) is None
+        assert await connection.fetchval(remembered) == 0
+        without = store.WRITE_BATCH.replace("and sequence = $3", "and $3::bigint is not null")
+        assert without != store.WRITE_BATCH
+        assert await connection.fetchval(without, *arguments) is True
+        assert await connection.fetchval(remembered) == 1
+
+
+async def test_nobody_waits_for_a_writer_that_ended(books: Books, database: LedgerDatabase) -> None:
+    """Whoever is in the statement and whoever is in the queue: both are told to come again."""
+    await open_accounts(books, account("A"), account("B"))
+    ledger = await books.get("demo", "main")
+    writer = books.writer_of(ledger)
+    elsewhere = await asyncpg.connect(database.admin)
+    try:
+        async with elsewhere.transaction():
+            await elsewhere.execute("select 1 from ledgers for update")
+            first = enqueue(books, ledger, wish(entry("A debit 1.00", "B credit 1.00"), "k1"))
+            await until(lambda: not writer.queue_length)
+            second = enqueue(books, ledger, wish(entry("A debit 1.00", "B credit 1.00"), "k2"))
+            assert writer._task is not None
+            writer._task.cancel()
+            told = await asyncio.gather(first, second, return_exceptions=True)
+    finally:
+        await elsewhere.close()
+    assert [type(answer) for answer in told] == [Transient, Transient]
+    again = await asyncio.gather(
+        *(tell(books, entry("A debit 1.00", "B credit 1.00"), key, lookup=True) for key in ("k1", "k2"))
+    )
+    assert sorted(answer.sequence for answer in again) == [4, 5]
