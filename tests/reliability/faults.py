@@ -75,9 +75,19 @@ async def _stall(stack: Stack, seconds: float) -> str:
     return f"ledger stopped for {seconds:.1f} s"
 
 
+def pids(stack: Stack) -> dict[str, int]:
+    """The process id of every part that the supervisor runs."""
+    status = stack_status(stack.data_dir)
+    return {part: status[part]["pid"] for part in KILLED}
+
+
+def may_end(part: str) -> set[str]:
+    """Which parts a fault of `part` ends; all others have to live through it."""
+    return {"ledger"} if part == TWO_LEDGERS else {part}
+
+
 def _pid(stack: Stack, part: str) -> int:
-    pid: int = stack_status(stack.data_dir)[part]["pid"]
-    return pid
+    return pids(stack)[part]
 
 
 def _environment(pid: int) -> dict[str, str]:

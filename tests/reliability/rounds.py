@@ -25,7 +25,7 @@ from libs.cli.client import connect
 from libs.cli.session import Stack, running
 from libs.devstack.stack import reset_stack, start_detached, stop_stack
 from tests.reliability.evidence import read_books, read_published
-from tests.reliability.faults import KILLED, PARTS, staged
+from tests.reliability.faults import KILLED, PARTS, may_end, pids, staged
 from tests.reliability.judgement import judge, same_again, tally
 from tests.reliability.kafka_requester import KafkaRequester
 from tests.reliability.rest_clients import RestClients
@@ -71,7 +71,7 @@ async def play(stack: Stack, part: str, name: str, seed: str) -> Verdict:
     chosen = random.Random(seed)
     await open_books(stack, name)
     token = stack.token(name, ["controller"], subject="reliability")
-    over = asyncio.Event()
+    over, running_before = asyncio.Event(), pids(stack)
     async with staged(part, stack, chosen) as scene:
         rest = RestClients(scene.urls, token, f"{name}-rest", random.Random(f"{seed}-rest"))
         kafka = KafkaRequester(stack.bootstrap, name, f"{name}-kafka", random.Random(f"{seed}-kafka"))
@@ -86,6 +86,12 @@ async def play(stack: Stack, part: str, name: str, seed: str) -> Verdict:
     books = await read_books(stack, name)
     published = await read_published(stack, name, books.sequence)
     findings = [*judge(books, published, rest, kafka), *same_again(rest, again), *await _verified(stack, name)]
+    running_after = pids(stack)
+    findings += [
+        f"{other} ended although nobody hurt it; its log tells why"
+        for other in sorted(running_before.keys() - may_end(part))
+        if running_after[other] != running_before[other]
+    ]
     counted = tally(books, rest, kafka)
     return Verdict(
         part=part,
