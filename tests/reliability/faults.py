@@ -23,8 +23,8 @@ from libs.devstack import ports, services
 from libs.devstack.stack import log_path, stack_status
 
 KILLED = ("ledger", "gateway", "postgres", "kafka")
-STALL, TWO_LEDGERS = "ledger-stall", "two-ledgers"
-PARTS = (*KILLED, STALL, TWO_LEDGERS)
+STALL, FIRST_OF_TWO, SECOND_OF_TWO = "ledger-stall", "first-of-two", "second-of-two"
+PARTS = (*KILLED, STALL, FIRST_OF_TWO, SECOND_OF_TWO)
 
 RESTART_TIME_LIMIT_S = 90.0
 STALL_S = (3.0, 6.0)
@@ -45,10 +45,10 @@ async def staged(part: str, stack: Stack, chosen: random.Random) -> AsyncIterato
     """The scene for a fault; what it started itself is stopped in the end."""
     if part == STALL:
         yield Scene([stack.gateway], lambda: _stall(stack, chosen.uniform(*STALL_S)))
-    elif part == TWO_LEDGERS:
+    elif part in (FIRST_OF_TWO, SECOND_OF_TWO):
         async with _second_ledger(stack) as second:
             ledger_url: str = stack_status(stack.data_dir)["ledger"]["url"]
-            strike = second.kill_and_start_again if chosen.random() < 0.5 else lambda: kill(stack, "ledger")
+            strike = second.kill_and_start_again if part == SECOND_OF_TWO else lambda: kill(stack, "ledger")
             yield Scene([ledger_url, second.url], strike)
     else:
         yield Scene([stack.gateway], lambda: kill(stack, part))
@@ -83,7 +83,7 @@ def pids(stack: Stack) -> dict[str, int]:
 
 def may_end(part: str) -> set[str]:
     """Which parts a fault of `part` ends; all others have to live through it."""
-    return {"ledger"} if part == TWO_LEDGERS else {part}
+    return {"ledger"} if part == FIRST_OF_TWO else {part}
 
 
 def _pid(stack: Stack, part: str) -> int:

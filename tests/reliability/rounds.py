@@ -58,7 +58,7 @@ class Verdict:
         """The round in one line, with its findings below."""
         troubles = ", ".join(f"{count} x {name}" for name, count in sorted(self.troubles.items())) or "none"
         told = (
-            f"{self.part:12} {self.seconds:5.1f} s  acknowledged {self.acknowledged:5}  rejected {self.rejected:4}  "
+            f"{self.part:13} {self.seconds:5.1f} s  acknowledged {self.acknowledged:5}  rejected {self.rejected:4}  "
             f"over Kafka {self.requests:4} ({self.resent} resent)  lost {self.lost}  doubled {self.doubled}  "
             f"[{self.event}; in place of answers: {troubles}]"
         )
