@@ -112,6 +112,8 @@ TAMPERINGS = [
     ("log", 'payload = replace(payload, \'"ledger":"main"\', \'"ledger":"mine"\')', "sequence = 9", "log-records", 9),
     ("log", "payload = replace(payload, '\"epoch\":1', '\"epoch\":0')", "sequence = 9", "log-records", 9),
     ("log", "payload = 'no JSON'", "sequence = 9", "log-records", 9),
+    ("log", "payload = replace(payload, 'entry-posted', 'entry-lost')", "sequence = 9", "log-records", 9),
+    ("log", "payload = replace(payload, '\"100.00\"', '\"100\"')", "sequence = 9", "log-records", 9),
     ("log", "payload = '[]'", "sequence = 9", "log-records", 9),
     ("log", "payload = regexp_replace(payload, '20[0-9]{2}-', '1999-')", "sequence = 9", "log-records", 9),
     (
