@@ -2,8 +2,8 @@
 
 ledger, gateway, postgres, kafka    kill -9; the supervisor starts the part again at its address
 ledger-stall                        SIGSTOP for some seconds, then SIGCONT: a process that lives and does nothing
-two-ledgers                         a second ledger on the same database and in the same Kafka group, clients at
-                                    both; one of the two, drawn by lot, is killed
+first-of-two, second-of-two         a second ledger on the same database and in the same Kafka group, clients at
+                                    both; the stack's own or the other one is killed and started again
 """
 
 import asyncio
