@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import random
 import tempfile
 import time
@@ -110,6 +111,7 @@ async def writer_run(dsn: str, batch: int, seconds: float, *, hot: bool = False)
     depth = batch if batch < 100 else 2 * batch
     ready = [wish(entry(chosen, hot=hot)) for _ in range(int(seconds * WISHES_PER_S[batch]))]
     ready.reverse()
+    gc.freeze()  # what is made ready is not the writer's to look through
     waiting: list[asyncio.Future[Any]] = []
     posted, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds and len(ready) >= depth:

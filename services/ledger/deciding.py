@@ -4,9 +4,10 @@ What comes out is what the statement writes and what each asker is told once it 
 know of one another: a key, an entry id or an external id that was used by one of them is used for the next.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from libs.common.errors import Rejection
@@ -15,6 +16,8 @@ from services.ledger.projection import Batch
 from services.ledger.records import EntryPosted, Sealed, append
 from services.ledger.rejections import NOT_REMEMBERED
 from services.ledger.state import KnownEntry, KnownRequest, LedgerState, Posted
+
+SLICE = 50
 
 
 class Wished(Protocol):
@@ -53,6 +56,7 @@ class Prepared(Generic[J]):
     batch: Batch
     hash: bytes
     recorded_at: datetime
+    arguments: tuple[Any, ...] = ()
     entry_ids: list[UUID] = field(default_factory=list)
     external_ids: list[str] = field(default_factory=list)
 
@@ -69,10 +73,23 @@ class Prepared(Generic[J]):
 
 def decide_batch(state: LedgerState, wishes: list[J], at: datetime) -> "Prepared[J]":
     """Every wish in turn, on the state the ones before it leave."""
+    deciding = decide_in_slices(state, wishes, at)
+    while True:
+        try:
+            next(deciding)
+        except StopIteration as decided:
+            prepared: Prepared[J] = decided.value
+            return prepared
+
+
+def decide_in_slices(state: LedgerState, wishes: list[J], at: datetime) -> "Generator[None, None, Prepared[J]]":
+    """The same with a pause after every `SLICE` wishes, in which the event loop can send the statement under way."""
     recorded_at = max(state.recorded_at, at)
     today = state.ledger.accounting_day(recorded_at)
     prepared = Prepared(wishes, [], Batch(state.sequence), state.hash, recorded_at)
-    for wish in wishes:
+    for place, wish in enumerate(wishes):
+        if place % SLICE == 0 and len(wishes) > SLICE:
+            yield
         stamp = Stamp(
             recorded_at,
             today,
@@ -97,6 +114,7 @@ def decide_batch(state: LedgerState, wishes: list[J], at: datetime) -> "Prepared
                 state.requests[wish.scope, wish.key] = KnownRequest(wish.fingerprint, decision)
         prepared.outcomes.append(outcome)
     prepared.hash = state.hash
+    prepared.arguments = prepared.batch.arguments() if prepared.writes else ()
     return prepared
 
 

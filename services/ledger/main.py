@@ -1,6 +1,7 @@
 """The ledger's start: settings read, parts built, handed to the runtime."""
 
 import asyncio
+import gc
 import os
 from collections.abc import Mapping
 
@@ -21,6 +22,8 @@ from services.ledger.writer import Limits
 
 VERSION = "0.1.0"
 OBSERVE_S = 1.0
+GC_THRESHOLDS = (50_000, 20, 50)
+"""A batch makes tens of thousands of objects that live as long as it does: look for cycles less often."""
 
 
 class LedgerSettings(settings.ServiceSettings):
@@ -89,6 +92,8 @@ async def start() -> int:
     readiness = runtime.Readiness()
     app = create_app("ledger", VERSION, readiness=readiness, verifier=verifier)
     LedgerApi(books, reader, auditor).add_to(app)
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     metrics.BUILD_INFO.labels("ledger", VERSION).set(1)
     return await runtime.run(
         "ledger",

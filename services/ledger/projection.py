@@ -142,7 +142,7 @@ class Batch:
             _plain(log[0]),
             *log[1:],
             *requests[:3],
-            _plain("NULL" if sequence is None else sequence for sequence in requests[3]),
+            _plain(requests[3]),
             _some(requests[4]),
             entries[0],
             _plain(entries[1]),
@@ -184,8 +184,16 @@ class Batch:
 
 
 def _plain(values: Iterable[Any]) -> str:
-    """An array as PostgreSQL reads it, of values that need no quotes: asyncpg would look at every element twice."""
-    return f"{{{','.join(map(str, values))}}}"
+    """An array as PostgreSQL reads it, of numbers, dates, truths and nothing.
+
+    JSON writes these as PostgreSQL does, and orjson a hundred times faster than asyncpg looks at every element. What is
+    larger than 64 bits is written by Python.
+    """
+    column = values if isinstance(values, tuple) else tuple(values)
+    try:
+        return f"{{{orjson.dumps(column)[1:-1].decode()}}}"
+    except TypeError:
+        return f"{{{','.join('null' if value is None else str(value) for value in column)}}}"
 
 
 def _some(column: tuple[Any, ...]) -> tuple[Any, ...] | None:

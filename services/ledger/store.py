@@ -11,6 +11,7 @@ against every row of the ledger where statistics are missing (450 ms instead of 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -111,9 +112,18 @@ from l
 
 
 async def write_batch(
-    connection: Connection, ledger: Ledger, batch: Batch, hash_: bytes, recorded_at: datetime, timeout_s: float
+    connection: Connection,
+    ledger: Ledger,
+    batch: Batch,
+    arguments: tuple[Any, ...],
+    hash_: bytes,
+    recorded_at: datetime,
+    timeout_s: float,
 ) -> bool:
-    """Writes the whole batch, or nothing where the ledger's sequence is not the one it was decided on (False)."""
+    """Writes the whole batch, whose `arguments` were made ahead.
+
+    Nothing is written, and the answer is False, where the sequence is not the one it was decided on.
+    """
     won = await connection.fetchval(
         WRITE_BATCH,
         ledger.id,
@@ -122,7 +132,7 @@ async def write_batch(
         len(batch.log),
         hash_,
         recorded_at,
-        *batch.arguments(),
+        *arguments,
         timeout=timeout_s,
     )
     return bool(won)

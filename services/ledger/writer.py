@@ -32,7 +32,7 @@ from libs.common.errors import Failure, Transient
 from libs.common.journal import ReversalRequest
 from libs.common.telemetry import Span, get_logger, start_span
 from services.ledger import loading, store
-from services.ledger.deciding import Outcome, Prepared, decide_batch
+from services.ledger.deciding import Outcome, Prepared, decide_in_slices
 from services.ledger.domain import Request
 from services.ledger.state import Ledger, LedgerState
 
@@ -232,7 +232,7 @@ class LedgerWriter:
             state = self._state = LedgerState.unread(self.ledger)
         needs = loading.needs_of(state, wishes)
         if state.is_read and not needs:
-            return decide_batch(state, wishes, self._clock())
+            return await self._decide(state, wishes)
         if under_way is not None and needs.codes & under_way.moves:
             self._put_back(wishes)
             return None
@@ -242,7 +242,18 @@ class LedgerWriter:
             self._state = None
             self._put_back(self._lost_race(wishes))
             return None
-        return decide_batch(state, wishes, self._clock())
+        return await self._decide(state, wishes)
+
+    async def _decide(self, state: LedgerState, wishes: list[QueuedWish]) -> Prepared[QueuedWish]:
+        """Decides in slices: the statement under way is sent, and others are served, between them."""
+        deciding = decide_in_slices(state, wishes, self._clock())
+        while True:
+            try:
+                next(deciding)
+            except StopIteration as decided:
+                prepared: Prepared[QueuedWish] = decided.value
+                return prepared
+            await asyncio.sleep(0)
 
     async def _load(
         self, connection: Connection, state: LedgerState, needs: loading.Needs, under_way: Prepared[QueuedWish] | None
@@ -270,6 +281,7 @@ class LedgerWriter:
                 connection,
                 self.ledger,
                 prepared.batch,
+                prepared.arguments,
                 prepared.hash,
                 prepared.recorded_at,
                 self._limits.statement_s,
@@ -363,7 +375,7 @@ class LedgerWriter:
                 await store.lock_ledger(connection, self.ledger.no)
                 state = self._state = LedgerState.unread(self.ledger)
                 await self._load(connection, state, loading.needs_of(state, wishes), None)
-                prepared = decide_batch(state, wishes, self._clock())
+                prepared = await self._decide(state, wishes)
                 await self._write(connection, prepared)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             failure = error
