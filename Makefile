@@ -10,6 +10,7 @@ PYTHON ?=
 BACKEND ?= embedded
 PYTEST_FLAGS ?=
 BENCH ?= ledger
+ROUNDS ?= 5
 export BACKEND
 
 .PHONY: help
@@ -62,11 +63,15 @@ contracts: $(READY) ## who may import whom
 
 .PHONY: test
 test: $(READY) ## every test, on real PostgreSQL and real Kafka
-	@$(BIN)/pytest $(PYTEST_FLAGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
 .PHONY: test-fast
 test-fast: $(READY) ## the tests that need no PostgreSQL, Kafka, stack or sockets: under 20 s on a quiet machine
 	@$(BIN)/pytest -n auto -m "not database and not kafka and not stack and not sockets" $(PYTEST_FLAGS)
+
+.PHONY: reliability
+reliability: $(READY) ## kill -9 and other faults under load, ROUNDS=5 of each kind
+	@$(BIN)/python -m tests.reliability.rounds --rounds $(ROUNDS)
 
 .PHONY: check
 check: lint types contracts test ## all of it: lint, types, contracts, then tests (tidy and drift checks are tests)
