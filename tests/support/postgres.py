@@ -73,13 +73,11 @@ class PostgresServer:
         return finished
 
     async def service_roles(self, service: str) -> None:
-        """Makes the login roles <service>_migrator, _writer, _reader, _auditor, once per run."""
+        """Makes the login roles <service>_migrator, _writer, _reader, _auditor, or gives them this run's passwords."""
         connection = await asyncpg.connect(self.admin_dsn)
         try:
             await connection.execute("select pg_advisory_lock(hashtextextended($1, 1))", service)
-            role = f"{service}_migrator"
-            if not await connection.fetchval("select exists (select from pg_roles where rolname = $1)", role):
-                await databases.create_roles(self.admin_dsn, service, self._passwords(service))
+            await databases.create_roles(self.admin_dsn, service, self._passwords(service))
         finally:
             await connection.close()
 
