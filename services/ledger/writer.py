@@ -88,7 +88,7 @@ class QueuedWish:
 
 
 class LedgerWriter:
-    """Decides and writes the requests of one ledger. `idle` is called when nothing is left to do."""
+    """Decides and writes the requests of one ledger. `committed` is called after each commit that moved it."""
 
     def __init__(
         self,
