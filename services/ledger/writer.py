@@ -376,7 +376,8 @@ class LedgerWriter:
                 state = self._state = LedgerState.unread(self.ledger)
                 await self._load(connection, state, loading.needs_of(state, wishes), None)
                 prepared = await self._decide(state, wishes)
-                await self._write(connection, prepared)
+                if prepared.writes:
+                    await self._write(connection, prepared)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             failure = error
         if prepared is None:

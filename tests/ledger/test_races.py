@@ -201,3 +201,13 @@ async def test_nobody_waits_for_a_writer_that_ended(books: Books, database: Ledg
         *(tell(books, entry("A debit 1.00", "B credit 1.00"), key, lookup=True) for key in ("k1", "k2"))
     )
     assert sorted(answer.sequence for answer in again) == [4, 5]
+
+
+async def test_a_round_under_the_lock_that_has_nothing_to_write_answers_from_what_is_known(books: Books) -> None:
+    await open_accounts(books, account("A"), account("B"))
+    request = entry("A debit 1.00", "B credit 1.00")
+    first = await tell(books, request, "known")
+    writer = books.writer_of(await books.get("demo", "main"))
+    writer._rounds_under_lock = 1
+    again = await tell(books, request, "known", lookup=True)
+    assert (again.sequence, again.replayed) == (first.sequence, True)
