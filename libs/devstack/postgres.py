@@ -104,6 +104,8 @@ class Postgres:
             await self._initialize(run_as)
         _check_version(self.folder / "data")
         await self._wait_for_leftover()
+        # PostgreSQL takes any living process of the same user behind a stale file for a server.
+        (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
         deadline = time.monotonic() + self._leftover_time_limit_s
         while True:
             self._port = ports.preferred_or_free(port)
