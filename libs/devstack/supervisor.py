@@ -115,19 +115,28 @@ class Supervisor:
     async def _start_services(self, remembered: dict[str, int]) -> None:
         for attempt in range(_PORT_TRIES):
             self._choose_service_ports(remembered if attempt == 0 else {})
-            try:
-                async with asyncio.TaskGroup() as all_of_them:
-                    for service in self._services:
-                        all_of_them.create_task(self._start_service(service))
-            except* StackError as failures:
-                again = attempt + 1 < _PORT_TRIES and any(service.lost_its_port for service in self._services)
-                for service in self._services:
-                    await service.stop()
-                if not again:
-                    raise failures.exceptions[0] from None
-                self._say("somebody took a service's port in the meantime; trying other ports")
-            else:
+            failure = await self._try_to_start_services()
+            if failure is None:
                 return
+            again = attempt + 1 < _PORT_TRIES and any(service.lost_its_port for service in self._services)
+            for service in self._services:
+                await service.stop()
+            if not again:
+                raise failure
+            self._say("somebody took a service's port in the meantime; trying other ports")
+
+    async def _try_to_start_services(self) -> Exception | None:
+        """All services at once; gives the first failure. What is raised inside `except*` would come out in a group."""
+        failure: Exception | None = None
+        try:
+            async with asyncio.TaskGroup() as all_of_them:
+                for service in self._services:
+                    all_of_them.create_task(self._start_service(service))
+        except* StackError as failures:
+            first = failures.exceptions[0]
+            assert isinstance(first, StackError)
+            failure = first
+        return failure
 
     async def _start_service(self, service: Service) -> None:
         began = time.monotonic()
