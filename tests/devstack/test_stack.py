@@ -195,7 +195,7 @@ async def test_a_killed_supervisor_leaves_nothing_and_its_folder_starts_again(tm
         await stack.supervisor.wait()
     async with running(folder) as again:
         assert again.status()["running"]
-    assert not [pid for pid in pids if _is_alive(pid)]
+    await until(lambda: not [pid for pid in pids if _is_alive(pid)], 5)
 
 
 async def test_a_stop_while_starting_leaves_nothing(tmp_path: Path) -> None:
