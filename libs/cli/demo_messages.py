@@ -112,7 +112,7 @@ async def published_fact(reader: AIOKafkaConsumer, trace_id: str) -> Span | None
 @asynccontextmanager
 async def from_the_end(settings: KafkaSettings, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
     """A reader of what is published to a topic from now on."""
-    reader = settings.consumer(f"{SOURCE}-reader", None)
+    reader = settings.reader(f"{SOURCE}-reader")
     await reader.start()
     try:
         count = (await settings.cluster([topic])).topics[topic].partitions

@@ -57,6 +57,14 @@ REBALANCE_TIMEOUT_MS: Final = 60_000
 FETCH_PARTITION_BYTES: Final = 4 * 1024 * 1024
 FETCH_BYTES: Final = 16 * 1024 * 1024
 
+_READING: Final[Mapping[str, Any]] = {
+    "auto_offset_reset": "none",
+    "enable_auto_commit": False,
+    "isolation_level": "read_committed",
+    "max_partition_fetch_bytes": FETCH_PARTITION_BYTES,
+    "fetch_max_bytes": FETCH_BYTES,
+}
+
 
 class TopicFacts(NamedTuple):
     """What the broker says of a topic."""
@@ -116,17 +124,20 @@ class KafkaSettings:
         """A consumer, not started and not subscribed, that never decides by itself where to read."""
         return AIOKafkaConsumer(
             **self._connection(f"{group}-{member}" if member else group),
+            **_READING,
             group_id=group,
             group_instance_id=member,
-            auto_offset_reset="none",
-            enable_auto_commit=False,
-            isolation_level="read_committed",
             session_timeout_ms=SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=HEARTBEAT_MS,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
-            max_partition_fetch_bytes=FETCH_PARTITION_BYTES,
-            fetch_max_bytes=FETCH_BYTES,
         )
+
+    def reader(self, name: str) -> AIOKafkaConsumer:
+        """A consumer without a group, not started: it reads the partitions it is assigned, and nobody coordinates it.
+
+        With a group, assigning twice is a race that aiokafka's coordinator can lose (an AssertionError of its own).
+        """
+        return AIOKafkaConsumer(**self._connection(name), **_READING, group_id=None)
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:

@@ -26,7 +26,7 @@ from libs.common.events import HASH, LEDGER_HEAD, LedgerTopics
 CLOCKS_DIFFER_MS: Final = 10_000
 """How far the clocks of two processes that publish may be apart."""
 
-_GROUP: Final = "ledger-relay"
+_NAME: Final = "ledger-relay"
 _POLL_MS: Final = 500
 _STALLED_S: Final = 15.0
 
@@ -75,7 +75,7 @@ class PublishedLogs:
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[AIOKafkaConsumer]:
-        reader = self.kafka.consumer(_GROUP, None)
+        reader = self.kafka.reader(_NAME)
         try:
             async with asyncio.timeout(_STALLED_S):
                 await reader.start()
