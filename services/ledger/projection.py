@@ -16,6 +16,9 @@ from libs.common.errors import Rejection
 from services.ledger.domain import Stamp
 from services.ledger.records import AccountOpened, EntryPosted, Record, Sealed
 
+BLOCK_BITS = 16
+"""Daily totals are kept by blocks of 2**16 sequences, so that they can be added up as of any of them."""
+
 NEW = -1
 """The version a balance row is expected to have that does not exist yet."""
 
@@ -58,7 +61,7 @@ class Batch:
     changes: Rows = field(default_factory=lambda: Rows(2))
     decided_on: dict[int, int] = field(default_factory=dict)
     touched: dict[int, Moved] = field(default_factory=dict)
-    daily: dict[tuple[int, date], list[int]] = field(default_factory=dict)
+    daily: dict[tuple[int, date, int], list[int]] = field(default_factory=dict)
     parties: dict[tuple[int, str], list[int]] = field(default_factory=dict)
 
     def add(self, record: Record, sealed: Sealed, versions: dict[int, int]) -> None:
@@ -103,14 +106,14 @@ class Batch:
                 len(record.entry_lines),
             )
         )
-        on, add_line = record.effective_on, self.lines.rows.append
+        on, block, add_line = record.effective_on, sequence >> BLOCK_BITS, self.lines.rows.append
         for place, entry_line in enumerate(record.entry_lines, 1):
             account, amount, debit = entry_line.account, entry_line.amount, entry_line.side == "debit"
             balance, party = entry_line.balance_after, entry_line.party
             add_line((account.no, sequence, place, debit, amount, account.currency, balance, on, party))
-            day = self.daily.get((account.no, on))
+            day = self.daily.get((account.no, on, block))
             if day is None:
-                day = self.daily[account.no, on] = [0, 0]
+                day = self.daily[account.no, on, block] = [0, 0]
             day[0 if debit else 1] += amount
             if party is not None:
                 total = self.parties.setdefault((account.no, party), [0, 0])
@@ -165,8 +168,7 @@ class Batch:
             _plain(row.version for row in moved),
             _plain(self.decided_on[no] for no in self.touched),
             [row.currency for row in moved],
-            _plain(no for no, _ in self.daily),
-            _plain(on for _, on in self.daily),
+            *map(_plain, zip(*self.daily, strict=True) if self.daily else ((), (), ())),
             _plain(debits for debits, _ in self.daily.values()),
             _plain(credits_ for _, credits_ in self.daily.values()),
             _plain(no for no, _ in self.parties),

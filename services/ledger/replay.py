@@ -114,7 +114,7 @@ class Replay:
     recorded_at: str = ""
     opened: dict[str, Any] = field(default_factory=dict)
     accounts: dict[str, AccountSums] = field(default_factory=dict)
-    daily: dict[tuple[int, date], list[int]] = field(default_factory=dict)
+    daily: dict[tuple[int, date, int], list[int]] = field(default_factory=dict)
     parties: dict[tuple[int, str], list[int]] = field(default_factory=dict)
     changes: dict[tuple[int, int], None] = field(default_factory=dict)
     posted_requests: int = 0
@@ -213,7 +213,7 @@ class Replay:
                 findings.differ(
                     "running-balances", "log", f"line {number}", sequence, after, f"{line['balance_after']} {currency}"
                 )
-            add(self.daily, (account.no, effective_on), debit, amount)
+            add(self.daily, (account.no, effective_on, sequence // 65_536), debit, amount)
             if party is not None:
                 add(self.parties, (account.no, party), debit, amount)
             rows.lines[sequence, number] = (

@@ -87,16 +87,16 @@ with l as (
         values (t.no, t.account_no, t.currency, t.debits, t.credits, t.version)
     returning 1
 ), y as (
-    insert into daily_totals (ledger_no, account_no, effective_on, debits, credits)
-    select l.no, t.* from l, unnest($44::text::integer[], $45::text::date[], $46::text::numeric[],
-        $47::text::numeric[]) t
-    on conflict (ledger_no, account_no, effective_on)
+    insert into daily_totals (ledger_no, account_no, effective_on, block, debits, credits)
+    select l.no, t.* from l, unnest($44::text::integer[], $45::text::date[], $46::text::integer[],
+        $47::text::numeric[], $48::text::numeric[]) t
+    on conflict (ledger_no, account_no, effective_on, block)
     do update set debits = daily_totals.debits + excluded.debits, credits = daily_totals.credits + excluded.credits
     returning 1
 ), p as (
     insert into party_balances (ledger_no, account_no, party, debits, credits)
-    select l.no, t.* from l, unnest($48::text::integer[], $49::text[], $50::text::numeric[],
-        $51::text::numeric[]) t
+    select l.no, t.* from l, unnest($49::text::integer[], $50::text[], $51::text::numeric[],
+        $52::text::numeric[]) t
     on conflict (ledger_no, account_no, party)
     do update set debits = party_balances.debits + excluded.debits, credits = party_balances.credits + excluded.credits
     returning 1
@@ -105,7 +105,7 @@ select must(
     (select count(*) from g) = $4
     and array[(select count(*) from k), (select count(*) from e), (select count(*) from n), (select count(*) from a),
         (select count(*) from c), (select count(*) from b), (select count(*) from y), (select count(*) from p)]
-        = $52::bigint[],
+        = $53::bigint[],
     'not every row of the batch was written')
 from l
 """

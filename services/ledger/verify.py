@@ -261,11 +261,11 @@ async def _compare_sums(connection: Connection, replay: Replay) -> None:
     stored: dict[Any, tuple[Any, ...]] = {row[0]: tuple(row)[1:] async for row in _rows(connection, query, replay)}
     await _compare(replay.findings, "balances", wanted, stored, lambda no: accounts[no].version)
     query = """
-        select account_no, effective_on, debits::text as debits, credits::text as credits
+        select account_no, effective_on, block, debits::text as debits, credits::text as credits
         from daily_totals where ledger_no = $1
         """
     wanted = {key: (str(debits), str(credits_)) for key, (debits, credits_) in replay.daily.items()}
-    stored = {(row[0], row[1]): tuple(row)[2:] async for row in _rows(connection, query, replay)}
+    stored = {(row[0], row[1], row[2]): tuple(row)[3:] async for row in _rows(connection, query, replay)}
     await _compare(replay.findings, "daily-totals", wanted, stored)
     query = """
         select account_no, party, debits::text as debits, credits::text as credits
