@@ -7,7 +7,7 @@ import orjson
 from libs.common.errors import Fault, Rejection
 from libs.common.journal import METADATA_BYTES_MAX, NORMAL_SIDE, AccountRequest, Overdraft, position_codes
 from libs.common.money import to_minor
-from services.ledger.records import AccountOpened
+from services.ledger.account_records import AccountOpened, AccountSheet
 from services.ledger.rejections import reject
 from services.ledger.state import Account, LedgerState
 
@@ -69,8 +69,7 @@ def open_account(state: LedgerState, request: AccountRequest, new_id: UUID) -> A
         overdraft_policy=request.overdraft.policy,
         overdraft_limit=limit,
     )
-    return AccountOpened(
-        account=account,
+    sheet = AccountSheet(
         name=request.name,
         heading=request.heading,
         parent=state.accounts[request.parent] if request.parent is not None else None,
@@ -82,6 +81,7 @@ def open_account(state: LedgerState, request: AccountRequest, new_id: UUID) -> A
         external_id=request.external_id,
         metadata=request.metadata,
     )
+    return AccountOpened(account, sheet)
 
 
 def _place(state: LedgerState, request: AccountRequest) -> Rejection | None:
@@ -138,5 +138,5 @@ def position_pair(state: LedgerState, currency_code: str, offset: int) -> list[A
             overdraft_policy="unlimited",
             overdraft_limit=0,
         )
-        pair.append(AccountOpened(account=account, name=f"{words} {currency_code}"))
+        pair.append(AccountOpened(account, AccountSheet(name=f"{words} {currency_code}")))
     return pair

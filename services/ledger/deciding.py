@@ -56,7 +56,7 @@ class Prepared(Generic[J]):
     batch: Batch
     hash: bytes
     recorded_at: datetime
-    arguments: tuple[Any, ...] = ()
+    arguments: tuple[tuple[str, ...], tuple[Any, ...]] = ((), ())
     entry_ids: list[UUID] = field(default_factory=list)
     external_ids: list[str] = field(default_factory=list)
 
@@ -64,6 +64,11 @@ class Prepared(Generic[J]):
     def moves(self) -> set[str]:
         """The codes of the accounts whose balances it moves: only after it lands do the tables have them."""
         return {row.code for row in self.batch.touched.values()}
+
+    @property
+    def held(self) -> set[UUID]:
+        """The holds it moves."""
+        return set(self.batch.holds)
 
     @property
     def writes(self) -> bool:
@@ -114,7 +119,7 @@ def decide_in_slices(state: LedgerState, wishes: list[J], at: datetime) -> "Gene
                 state.requests[wish.scope, wish.key] = KnownRequest(wish.fingerprint, decision)
         prepared.outcomes.append(outcome)
     prepared.hash = state.hash
-    prepared.arguments = prepared.batch.arguments() if prepared.writes else ()
+    prepared.arguments = prepared.batch.arguments() if prepared.writes else ((), ())
     return prepared
 
 
@@ -122,15 +127,13 @@ def _accept(state: LedgerState, prepared: Prepared[J], decision: Accepted, stamp
     """Puts the records behind the head and into the batch, and lets later requests of the batch know of them."""
     sealed = []
     for record in decision.records:
+        versions = {account.no: account.version for account in record.moved_accounts()}
         if isinstance(record, EntryPosted):
-            versions = {account.no: account.version for account, _, _ in record.moved}
             state.entries[record.id] = KnownEntry(record.id, state.sequence + 1, None)
             prepared.entry_ids.append(record.id)
             if record.external_id is not None:
                 state.external_ids[record.external_id] = record.id
                 prepared.external_ids.append(record.external_id)
-        else:
-            versions = {}
         appended = append(state, record, stamp)
         prepared.batch.add(record, appended, versions)
         sealed.append(appended)

@@ -31,13 +31,20 @@ from libs.common.journal import (
     TransferRequest,
 )
 from libs.common.money import BALANCE_MAX, to_minor, to_text
+from services.ledger.account_records import AccountOpened
 from services.ledger.accounts import open_account, pair_currency, position_pair
 from services.ledger.crossing import cross
-from services.ledger.records import AccountOpened, EntryLine, EntryPosted, Record
+from services.ledger.records import EntryLine, EntryPosted, Record
 from services.ledger.rejections import PRECEDENCE, reject
 from services.ledger.state import Account, KnownRequest, LedgerState, Posted
 
 Request = EntryRequest | TransferRequest | ReversalRequest | AccountRequest
+
+EXCLUSIVE: tuple[type, ...] = ()
+"""Requests that are decided under the row lock: what they look at is in no cache."""
+
+ALONE: tuple[type, ...] = (ReversalRequest, *EXCLUSIVE)
+"""Requests that go in a batch of their own, for they look at what the books hold."""
 
 EFFECTIVE_MIN = date(1900, 1, 1)
 EFFECTIVE_YEARS_AHEAD = 10
@@ -377,9 +384,9 @@ def _short_of_funds(moved: list[tuple[Account, int, int]], entry_lines: list[Ent
 
 def _overdrawn(account: Account, debits: int, credits_: int, entry_lines: list[EntryLine]) -> Rejection | None:
     posted = debits - credits_ if account.normal_side == "debit" else credits_ - debits
-    if posted >= account.posted or posted >= -account.overdraft_limit:
+    if posted >= account.posted or posted - account.pending_out >= -account.overdraft_limit:
         return None
-    available = to_text(account.posted + account.overdraft_limit, account.exponent)
+    available = to_text(account.available + account.overdraft_limit, account.exponent)
     needed = to_text(account.posted - posted, account.exponent)
     place = next(
         place

@@ -32,13 +32,20 @@ class Needs:
     external_ids: set[str] = field(default_factory=set)
     currencies: bool = False
     to_reverse: set[UUID] = field(default_factory=set)
+    holds: set[UUID] = field(default_factory=set)
 
     def __bool__(self) -> bool:
-        return bool(self.codes or self.keys or self.ids or self.external_ids or self.currencies or self.to_reverse)
+        return bool(
+            self.codes or self.keys or self.ids or self.external_ids or self.currencies or self.to_reverse or self.holds
+        )
 
 
 def needs_of(state: LedgerState, wishes: Sequence[Asked]) -> Needs:
-    """What the wishes need beyond what the state has. A reversal's accounts are known once its target is loaded."""
+    """What the wishes need beyond what the state has. A reversal's accounts are known once its target is loaded.
+
+    Ids that a caller gives are always looked up: "exists already" stands before "insufficient funds", and a rejection
+    inserts no entry on which the database could say so.
+    """
     needs = Needs()
     accounts = state.accounts
     for wish in wishes:
@@ -61,11 +68,12 @@ def needs_of(state: LedgerState, wishes: Sequence[Asked]) -> Needs:
             needs.currencies = needs.currencies or bool(request.currency and state.currency(request.currency) is None)
         else:
             needs.to_reverse.add(request.entry_id)
-        if wish.lookup and not isinstance(request, AccountRequest):
+        if not isinstance(request, AccountRequest):
             if request.id is not None and request.id not in state.entries:
                 needs.ids.add(request.id)
-            if not isinstance(request, ReversalRequest) and request.external_id is not None:
-                needs.external_ids.add(request.external_id)
+            external_id = None if isinstance(request, ReversalRequest) else request.external_id
+            if external_id is not None and external_id not in state.external_ids:
+                needs.external_ids.add(external_id)
     return needs
 
 
@@ -103,9 +111,20 @@ async def load_accounts(connection: Connection, state: LedgerState, codes: set[s
     """
     head, accounts = await store.load_accounts(connection, state.ledger.no, sorted(codes))
     if not state.is_read:
-        state.begin(head.epoch, head.sequence, head.hash, head.recorded_at, head.next_account_no)
+        state.begin(head.epoch, head.sequence, head.hash, head.recorded_at, head.next_account_no, head.closed)
     elif head.sequence not in acceptable:
         return False
     for account in accounts:
         state.accounts[account.code] = account
+    return True
+
+
+async def load_holds(connection: Connection, state: LedgerState, needs: Needs, acceptable: set[int]) -> bool:
+    """Brings the holds in and asks for their accounts; False where the ledger is at no acceptable sequence."""
+    sequence, holds = await store.load_holds(connection, state.ledger.no, list(needs.holds))
+    if state.is_read and sequence not in acceptable:
+        return False
+    state.holds.update(holds)
+    for hold in holds.values():
+        needs.codes.update(line.account for line in hold.hold_lines if line.account not in state.accounts)
     return True

@@ -7,14 +7,18 @@ are concatenated, moved rows keep their last state (and the version they were de
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import orjson
 
 from libs.common.errors import Rejection
+from services.ledger.account_records import AccountChanged, AccountOpened, AccountSheet
+from services.ledger.closing_records import PeriodMoved
 from services.ledger.domain import Stamp
-from services.ledger.records import AccountOpened, EntryPosted, Record, Sealed
+from services.ledger.hold_records import HoldLifted, HoldPlaced
+from services.ledger.records import EntryPosted, Record, Sealed
 
 BLOCK_BITS = 16
 """Daily totals are kept by blocks of 2**16 sequences, so that they can be added up as of any of them."""
@@ -46,6 +50,28 @@ class Moved(NamedTuple):
     debits: int
     credits: int
     version: int
+    pending_debits: int
+    pending_credits: int
+
+
+class HeldLine(NamedTuple):
+    """A hold's line as the batch leaves it."""
+
+    account_no: int
+    debit: bool
+    amount: int
+    captured: int
+    party: str | None
+
+
+class Held(NamedTuple):
+    """A hold as the batch leaves it, and the version it was decided on."""
+
+    status: str
+    expires_at: datetime | None
+    placed_sequence: int
+    version: int
+    decided_on: int
 
 
 @dataclass(slots=True)
@@ -58,21 +84,37 @@ class Batch:
     entries: Rows = field(default_factory=lambda: Rows(11))
     lines: Rows = field(default_factory=lambda: Rows(9))
     accounts: list[dict[str, Any]] = field(default_factory=list)
+    revised: list[dict[str, Any]] = field(default_factory=list)
     changes: Rows = field(default_factory=lambda: Rows(2))
     decided_on: dict[int, int] = field(default_factory=dict)
     touched: dict[int, Moved] = field(default_factory=dict)
     daily: dict[tuple[int, date, int], list[int]] = field(default_factory=dict)
     parties: dict[tuple[int, str], list[int]] = field(default_factory=dict)
+    holds: dict[UUID, Held] = field(default_factory=dict)
+    hold_lines: dict[tuple[UUID, int], HeldLine] = field(default_factory=dict)
+    pendings: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    closings: Rows = field(default_factory=lambda: Rows(7))
+    backdatings: Rows = field(default_factory=lambda: Rows(2))
 
     def add(self, record: Record, sealed: Sealed, versions: dict[int, int]) -> None:
-        """Folds one record in; `versions` are those its accounts had before it."""
+        """Folds one record in, after the state moved over it; `versions` are those its accounts had before."""
         self.log.rows.append((sealed.sequence, sealed.payload.decode(), sealed.hash))
         for no, version in versions.items():
             self.decided_on.setdefault(no, version)
-        if isinstance(record, EntryPosted):
-            self._add_entry(record, sealed.sequence)
-        else:
-            self._add_account(record, sealed)
+        match record:
+            case EntryPosted():
+                self._add_entry(record, sealed.sequence)
+            case AccountOpened():
+                self._add_account(record, sealed)
+            case AccountChanged():
+                self._add_change(record, sealed)
+            case HoldPlaced() | HoldLifted():
+                self._add_hold(record, sealed.sequence)
+            case PeriodMoved():
+                row = (sealed.sequence, record.type, record.period, record.reason, *record.closed)
+                self.closings.rows.append(row)
+            case _:
+                raise AssertionError(f"no table for {type(record)}")
 
     def add_outcome(self, stamp: Stamp, outcome: int | Rejection) -> None:
         """Remembers the answer under the request's key: the last sequence, or the rejection."""
@@ -119,70 +161,147 @@ class Batch:
                 total = self.parties.setdefault((account.no, party), [0, 0])
                 total[0 if debit else 1] += amount
         for account, debit_total, credit_total in record.moved:
-            self.touched[account.no] = Moved(account.code, account.currency, debit_total, credit_total, sequence)
+            self.touched[account.no] = Moved(
+                account.code,
+                account.currency,
+                debit_total,
+                credit_total,
+                sequence,
+                account.pending_debits,
+                account.pending_credits,
+            )
+        if record.backdated:
+            self.backdatings.rows.append((sequence, on))
 
     def _add_account(self, record: AccountOpened, sealed: Sealed) -> None:
         account = record.account
-        self.accounts.append(
-            {
-                **sealed.body["account"],
-                "parent_no": record.parent.no if record.parent else None,
-                "overdraft_policy": account.overdraft_policy,
-                "overdraft_limit": str(account.overdraft_limit),
-                "version": sealed.sequence,
-            }
-        )
+        self.accounts.append(_account_row(record.sheet, sealed))
         self.changes.rows.append((account.no, sealed.sequence))
         self.decided_on[account.no] = NEW
-        self.touched[account.no] = Moved(account.code, account.currency, 0, 0, sealed.sequence)
+        self.touched[account.no] = Moved(account.code, account.currency, 0, 0, sealed.sequence, 0, 0)
 
-    def arguments(self) -> tuple[Any, ...]:
-        """The statement's arguments after the ledger's head, in the order of `store.WRITE_BATCH`."""
+    def _add_change(self, record: AccountChanged, sealed: Sealed) -> None:
+        """Comes alone in its batch: it is decided under the row lock."""
+        self.revised.append({**_account_row(record.sheet, sealed), "decided_on": record.version})
+        self.changes.rows.append((record.account.no, sealed.sequence))
+
+    def _add_hold(self, record: HoldPlaced | HoldLifted, sequence: int) -> None:
+        hold = record.hold
+        known = self.holds.get(hold.id)
+        decided_on = known.decided_on if known else NEW if isinstance(record, HoldPlaced) else record.version
+        self.holds[hold.id] = Held(hold.status, hold.expires_at, hold.placed_sequence, sequence, decided_on)
+        for number, hold_line in enumerate(hold.hold_lines, 1):
+            self.hold_lines[hold.id, number] = HeldLine(
+                hold_line.account_no, hold_line.side == "debit", hold_line.amount, hold_line.captured, hold_line.party
+            )
+        for account in record.moved_accounts():
+            pending = account.pending_debits, account.pending_credits
+            self.pendings[account.no, sequence] = pending
+            self.touched[account.no] = Moved(
+                account.code, account.currency, account.debits, account.credits, sequence, *pending
+            )
+
+    def arguments(self) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """The steps of the statement that have rows (see statement.py), and their arguments after the ledger's head."""
+        steps: list[str] = []
+        arguments: list[Any] = []
+        counts: list[int] = []
+        for name, count, columns in (
+            ("log", len(self.log), self._log),
+            ("requests", len(self.requests), self._requests),
+            ("entries", len(self.entries), self._entries),
+            ("lines", len(self.lines), self._lines),
+            ("accounts", len(self.accounts), lambda: (orjson.dumps(self.accounts).decode(),)),
+            ("revised", len(self.revised), lambda: (orjson.dumps(self.revised).decode(),)),
+            ("changes", len(self.changes), lambda: map(_plain, self.changes.columns())),
+            ("balances", 0 if self.holds else len(self.touched), self._balances),
+            ("pending_balances", len(self.touched) if self.holds else 0, self._pending_balances),
+            ("daily", len(self.daily), self._daily),
+            ("parties", len(self.parties), self._parties),
+            ("holds", len(self.holds), self._holds),
+            ("hold_lines", len(self.hold_lines), self._hold_lines),
+            ("pendings", len(self.pendings), self._pendings),
+            ("closings", len(self.closings), self._closings),
+            ("backdatings", len(self.backdatings), lambda: map(_plain, self.backdatings.columns())),
+        ):
+            if count:
+                steps.append(name)
+                arguments.extend(columns())
+                counts.append(count)
+        return tuple(steps), (*arguments, counts)
+
+    # --- the columns of each step, in the order of its parameters ----------------------------------------------------
+
+    def _log(self) -> Iterable[Any]:
+        sequences, payloads, hashes = self.log.columns()
+        return _plain(sequences), payloads, hashes
+
+    def _requests(self) -> Iterable[Any]:
+        scopes, keys, fingerprints, sequences, rejections = self.requests.columns()
+        return scopes, keys, fingerprints, _plain(sequences), _some(rejections)
+
+    def _entries(self) -> Iterable[Any]:
+        rows = self.entries.columns()
+        dates = map(_plain, rows[3:5])
+        return rows[0], _plain(rows[1]), rows[2], *dates, rows[5], *map(_some, rows[6:10]), _plain(rows[10])
+
+    def _lines(self) -> Iterable[Any]:
+        rows = self.lines.columns()
+        return *map(_plain, rows[:5]), rows[5], *map(_plain, rows[6:8]), _some(rows[8])
+
+    def _balances(self) -> Iterable[Any]:
         moved = self.touched.values()
-        log, requests, entries = self.log.columns(), self.requests.columns(), self.entries.columns()
-        lines, changes = self.lines.columns(), self.changes.columns()
         return (
-            _plain(log[0]),
-            *log[1:],
-            *requests[:3],
-            _plain(requests[3]),
-            _some(requests[4]),
-            entries[0],
-            _plain(entries[1]),
-            entries[2],
-            _plain(entries[3]),
-            _plain(entries[4]),
-            entries[5],
-            *map(_some, entries[6:10]),
-            _plain(entries[10]),
-            *map(_plain, lines[:5]),
-            lines[5],
-            _plain(lines[6]),
-            _plain(lines[7]),
-            _some(lines[8]),
-            orjson.dumps(self.accounts).decode(),
-            *map(_plain, changes),
             _plain(self.touched),
             _plain(row.debits for row in moved),
             _plain(row.credits for row in moved),
             _plain(row.version for row in moved),
             _plain(self.decided_on[no] for no in self.touched),
             [row.currency for row in moved],
-            *map(_plain, zip(*self.daily, strict=True) if self.daily else ((), (), ())),
-            _plain(debits for debits, _ in self.daily.values()),
-            _plain(credits_ for _, credits_ in self.daily.values()),
-            _plain(no for no, _ in self.parties),
-            [party for _, party in self.parties],
-            _plain(debits for debits, _ in self.parties.values()),
-            _plain(credits_ for _, credits_ in self.parties.values()),
-            [
-                len(rows)
-                for rows in (
-                    self.requests, self.entries, self.lines, self.accounts, self.changes, self.touched, self.daily,
-                    self.parties,
-                )
-            ],
-        )  # fmt: skip
+        )
+
+    def _pending_balances(self) -> Iterable[Any]:
+        moved = self.touched.values()
+        pending = (_plain(row.pending_debits for row in moved), _plain(row.pending_credits for row in moved))
+        return (*self._balances(), *pending)
+
+    def _daily(self) -> Iterable[Any]:
+        sums = zip(*self.daily.values(), strict=True)
+        return *map(_plain, zip(*self.daily, strict=True)), *map(_plain, sums)
+
+    def _parties(self) -> Iterable[Any]:
+        numbers, parties = zip(*self.parties, strict=True)
+        return _plain(numbers), parties, *map(_plain, zip(*self.parties.values(), strict=True))
+
+    def _holds(self) -> Iterable[Any]:
+        status, expires_at, *rest = zip(*self.holds.values(), strict=True)
+        return list(self.holds), status, expires_at, *map(_plain, rest)
+
+    def _hold_lines(self) -> Iterable[Any]:
+        ids, numbers = zip(*self.hold_lines, strict=True)
+        *plain, parties = zip(*self.hold_lines.values(), strict=True)
+        return ids, _plain(numbers), *map(_plain, plain), parties
+
+    def _pendings(self) -> Iterable[Any]:
+        sums = zip(*self.pendings.values(), strict=True)
+        return *map(_plain, zip(*self.pendings, strict=True)), *map(_plain, sums)
+
+    def _closings(self) -> Iterable[Any]:
+        sequences, types, periods, reasons, *closed = self.closings.columns()
+        return _plain(sequences), types, periods, reasons, *map(_plain, closed)
+
+
+def _account_row(sheet: AccountSheet, sealed: Sealed) -> dict[str, Any]:
+    account = sealed.body["account"]
+    overdraft = account["overdraft"]
+    limit = int(overdraft["limit"].replace(".", "")) if overdraft["limit"] is not None else 0
+    return {
+        **account,
+        "parent_no": sheet.parent.no if sheet.parent else None,
+        "overdraft_policy": overdraft["policy"],
+        "overdraft_limit": str(limit),
+        "version": sealed.sequence,
+    }
 
 
 def _plain(values: Iterable[Any]) -> str:

@@ -5,7 +5,8 @@ holds the ledger, epoch, sequence, type and recorded_at, so that nothing outside
 request's key and fingerprint, so that what was promised to whom can be rebuilt. The same bytes go to Kafka.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -14,15 +15,7 @@ from uuid import UUID
 
 import orjson
 
-from libs.common.journal import (
-    CashFlowClass,
-    EntryKind,
-    Heading,
-    Origin,
-    Rate,
-    Side,
-    Translation,
-)
+from libs.common.journal import EntryKind, Origin, Rate, Side
 from libs.common.money import to_text
 from services.ledger.state import Account, Ledger, LedgerState
 
@@ -41,7 +34,11 @@ class EntryLine:
 
 @dataclass(slots=True, kw_only=True)
 class EntryPosted:
-    """An entry that balances. `moved` has debits and credits of each account after it."""
+    """An entry that balances. `moved` has debits and credits of each account after it.
+
+    `hold` is the one it captures, `permits` are the scopes without which it would have been refused, `backdated` says
+    that its day was closed already.
+    """
 
     id: UUID
     kind: EntryKind
@@ -55,6 +52,9 @@ class EntryPosted:
     metadata: dict[str, Any]
     entry_lines: list[EntryLine]
     moved: list[tuple[Account, int, int]]
+    hold: UUID | None = None
+    permits: tuple[str, ...] = ()
+    backdated: bool = False
 
     def body(self) -> dict[str, Any]:
         """The record's own part of the payload."""
@@ -75,8 +75,21 @@ class EntryPosted:
             entry["rates"] = [{"base": rate.base, "counter": rate.counter, "rate": rate.rate} for rate in self.rates]
         if self.metadata:
             entry["metadata"] = self.metadata
+        if self.hold is not None:
+            entry["hold"] = str(self.hold)
+        if self.permits:
+            entry["permits"] = list(self.permits)
         entry["lines"] = [_line(entry_line) for entry_line in self.entry_lines]
         return {"type": "entry-posted", "entry": entry}
+
+    def moved_accounts(self) -> Iterable[Account]:
+        """The accounts of its lines."""
+        return [account for account, _, _ in self.moved]
+
+    def apply(self, _state: LedgerState, sequence: int, /) -> None:
+        """Moves the posted sums."""
+        for account, debits, credits_ in self.moved:
+            account.debits, account.credits, account.version = debits, credits_, sequence
 
 
 def _line(entry_line: EntryLine) -> dict[str, Any]:
@@ -95,54 +108,20 @@ def _line(entry_line: EntryLine) -> dict[str, Any]:
     return line
 
 
-@dataclass(slots=True, kw_only=True)
-class AccountOpened:
-    """A new account, with all that is said of it."""
-
-    account: Account
-    name: str
-    heading: Heading | None = None
-    parent: Account | None = None
-    reconcilable: bool = False
-    cash: bool = False
-    cash_flow_class: CashFlowClass | None = None
-    monetary: bool = True
-    translation: Translation = "closing"
-    external_id: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+class Record(Protocol):
+    """What a decision adds to the log. `EntryPosted` is one; the others are in *_records.py."""
 
     def body(self) -> dict[str, Any]:
-        """The record's own part of the payload."""
-        account = self.account
-        limit = to_text(account.overdraft_limit, account.exponent) if account.overdraft_policy == "limit" else None
-        return {
-            "type": "account-opened",
-            "account": {
-                "id": str(account.id),
-                "no": account.no,
-                "code": account.code,
-                "name": self.name,
-                "type": account.type,
-                "normal_side": account.normal_side,
-                "currency": account.currency,
-                "decimals": account.exponent,
-                "heading": {"number": self.heading.number, "name": self.heading.name} if self.heading else None,
-                "parent": self.parent.code if self.parent else None,
-                "summary": account.summary,
-                "control_owner": account.control_owner,
-                "reconcilable": self.reconcilable,
-                "cash": self.cash,
-                "cash_flow_class": self.cash_flow_class,
-                "monetary": self.monetary,
-                "translation": self.translation,
-                "overdraft": {"policy": account.overdraft_policy, "limit": limit},
-                "external_id": self.external_id,
-                "metadata": self.metadata,
-            },
-        }
+        """The record's own part of the payload, with its `type`."""
+        ...
 
+    def moved_accounts(self) -> Iterable[Account]:
+        """The accounts whose sums, posted or pending, it moves."""
+        ...
 
-Record = EntryPosted | AccountOpened
+    def apply(self, state: LedgerState, sequence: int, /) -> None:
+        """Moves the state over it."""
+        ...
 
 
 class Sealed(NamedTuple):
@@ -173,14 +152,7 @@ def append(state: LedgerState, record: Record, request: Request) -> Sealed:
     payload = seal(state.ledger, state.epoch, sequence, body, request)
     state.hash = sha256(state.hash + payload).digest()
     state.sequence, state.recorded_at = sequence, request.recorded_at
-    if isinstance(record, EntryPosted):
-        for account, debits, credits_ in record.moved:
-            account.debits, account.credits, account.version = debits, credits_, sequence
-    else:
-        account = record.account
-        account.version = sequence
-        state.accounts[account.code] = account
-        state.next_account_no = account.no + 1
+    record.apply(state, sequence)
     return Sealed(sequence, body, payload, state.hash)
 
 

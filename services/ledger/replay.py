@@ -8,6 +8,7 @@ slice are given to the caller and forgotten. A record that cannot be read is a f
 record is not proven here: rejections that are remembered.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
@@ -27,6 +28,10 @@ INVARIANTS = {
     "lines": "The lines are those of the log.",
     "accounts": "The accounts are those the log opened.",
     "account-changes": "Each account's changes are those of the log.",
+    "holds": "Each hold and its lines stand as the log left them.",
+    "pendings": "What was pending after each record is what holds had added and taken.",
+    "closings": "What was closed and reopened is in the log, and nothing was posted into what was closed then.",
+    "backdatings": "The entries into days that were closed already are those of the log.",
     "requests": "Every posted request is remembered with its record, and no other is.",
     "balances": "Each account's balance is the sum of its lines.",
     "daily-totals": "Each day's totals are the sums of its lines.",
@@ -81,7 +86,7 @@ class Findings:
 
 @dataclass(slots=True)
 class AccountSums:
-    """An account and the sums of its lines so far, in minor units."""
+    """An account and the sums of its lines so far, in minor units. `described`: the last record of it."""
 
     no: int
     currency: str | None
@@ -90,6 +95,9 @@ class AccountSums:
     version: int
     debits: int = 0
     credits: int = 0
+    pending_debits: int = 0
+    pending_credits: int = 0
+    described: int = 0
 
 
 @dataclass(slots=True)
@@ -100,6 +108,21 @@ class SliceRows:
     lines: dict[tuple[int, int], tuple[Any, ...]] = field(default_factory=dict)
     accounts: dict[int, dict[str, Any]] = field(default_factory=dict)
     requests: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    holds: dict[str, "FoldedHold"] = field(default_factory=dict)
+    pendings: dict[tuple[int, int], tuple[str, str]] = field(default_factory=dict)
+    closings: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    backdatings: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class FoldedHold:
+    """A hold as the log left it. Lines: account number, debit, amount, captured, party."""
+
+    status: str
+    expires_at: str | None
+    placed_sequence: int
+    version: int
+    hold_lines: list[list[Any]]
 
 
 @dataclass(slots=True)
@@ -117,6 +140,11 @@ class Replay:
     daily: dict[tuple[int, date, int], list[int]] = field(default_factory=dict)
     parties: dict[tuple[int, str], list[int]] = field(default_factory=dict)
     changes: dict[tuple[int, int], None] = field(default_factory=dict)
+    opened_at: dict[int, int] = field(default_factory=dict)
+    holds: dict[str, FoldedHold] = field(default_factory=dict)
+    closed: tuple[date | None, date | None, date | None] = (None, None, None)
+    ended_holds: int = 0
+    hold_lines: int = 0
     posted_requests: int = 0
     _asked: tuple[str, str, str] | None = None
 
@@ -166,8 +194,14 @@ class Replay:
         match kind:
             case "entry-posted":
                 self._entry(record["entry"], rows)
-            case "account-opened":
+            case "account-opened" | "account-changed":
                 self._account(record["account"], rows)
+            case "hold-placed":
+                self._place_hold(record["hold"], rows)
+            case "hold-captured" | "hold-released" | "hold-expired":
+                self._lift_hold(kind, record["hold"], rows)
+            case _ if kind in CLOSINGS:
+                self._close(kind, record["closing"], rows)
             case _:
                 raise ValueError(f"no record is of type {kind}")
 
@@ -196,6 +230,7 @@ class Replay:
             entry.get("reverses"),
             len(lines),
         )
+        self._check_closed(effective_on, entry.get("permits", ()), rows)
         sums: dict[str, int] = {}
         for number, line in enumerate(lines, 1):
             account = self.accounts[line["account"]]
@@ -228,19 +263,81 @@ class Replay:
     def _account(self, account: dict[str, Any], rows: SliceRows) -> None:
         no, sequence, exponent = account["no"], self.sequence, account["decimals"]
         parent, limit = account["parent"], account["overdraft"]["limit"]
+        known = self.accounts.get(account["code"])
+        if known is None:
+            known = self.accounts[account["code"]] = AccountSums(
+                no, account["currency"], exponent, account["normal_side"] == "debit", sequence
+            )
+            self.opened_at[no] = sequence
+        known.described = sequence
         rows.accounts[no] = {
             **{name: account[name] for name in _ACCOUNT_COLUMNS},
             "parent_no": self.accounts[parent].no if parent is not None else None,
             "overdraft_policy": account["overdraft"]["policy"],
             "overdraft_limit": str(minor(limit, exponent)) if limit is not None else "0",
-            "opened_sequence": sequence,
+            "opened_sequence": self.opened_at[no],
+            "frozen": account.get("frozen"),
+            "closed": account.get("closed", False),
             "version": sequence,
         }
         self.changes[no, sequence] = None
-        self.accounts[account["code"]] = AccountSums(
-            no, account["currency"], exponent, account["normal_side"] == "debit", sequence
-        )
 
+    def _place_hold(self, hold: dict[str, Any], rows: SliceRows) -> None:
+        hold_lines = []
+        for line in hold["lines"]:
+            account, debit = self.accounts[line["account"]], line["side"] == "debit"
+            amount = minor(line["amount"], account.exponent)
+            self.hold_lines += 1
+            hold_lines.append([account.no, debit, amount, 0, line.get("party")])
+            self._pend(account, debit, amount, rows)
+        self.holds[hold["id"]] = FoldedHold("pending", hold["expires_at"], self.sequence, self.sequence, hold_lines)
+
+    def _lift_hold(self, kind: str, lifted: dict[str, Any], rows: SliceRows) -> None:
+        hold = self.holds[lifted["id"]]
+        hold.status, hold.version = lifted["status"], self.sequence
+        for line in lifted["lines"]:
+            account, hold_line = self.accounts[line["account"]], hold.hold_lines[line["line"] - 1]
+            amount = minor(line["amount"], account.exponent)
+            if kind == "hold-captured":
+                hold_line[3] += amount
+            self._pend(account, hold_line[1], -amount, rows)
+        if hold.status != "pending":
+            self.ended_holds += 1
+            rows.holds[lifted["id"]] = self.holds.pop(lifted["id"])
+
+    def _pend(self, account: AccountSums, debit: bool, amount: int, rows: SliceRows) -> None:
+        if debit:
+            account.pending_debits += amount
+        else:
+            account.pending_credits += amount
+        account.version = self.sequence
+        rows.pendings[account.no, self.sequence] = (str(account.pending_debits), str(account.pending_credits))
+
+    def _close(self, kind: str, closing: dict[str, Any], rows: SliceRows) -> None:
+        through = ("days_closed_through", "soft_closed_through", "closed_through")
+        days, softly, months = (day(closing[name]) if closing[name] is not None else None for name in through)
+        self.closed = (days, softly, months)
+        rows.closings[self.sequence] = (
+            self.sequence, kind, closing["period"], closing.get("reason"), days, softly, months
+        )  # fmt: skip
+
+    def _check_closed(self, effective_on: date, permits: Iterable[str], rows: SliceRows) -> None:
+        days, softly, months = self.closed
+        self.findings.checked("closings")
+        refused = (
+            (months is not None and effective_on <= months)
+            or (softly is not None and effective_on <= softly and "period:adjust" not in permits)
+            or (days is not None and effective_on <= days and not {"period:backdate", "period:adjust"} & set(permits))
+        )
+        if refused:
+            self.findings.differ("closings", "entries", "effective_on", self.sequence, self.closed, effective_on)
+        if days is not None and effective_on <= days:
+            rows.backdatings[self.sequence] = (self.sequence, effective_on)
+
+
+CLOSINGS = (
+    "day-closed", "period-soft-closed", "period-closed", "period-reopened", "year-closed", "year-reopened"
+)  # fmt: skip
 
 _ACCOUNT_COLUMNS = (
     "no", "id", "code", "name", "type", "normal_side", "currency", "decimals", "heading", "summary", "control_owner",

@@ -6,13 +6,18 @@ sequence is the one in it. Decisions read it; only `LedgerState.apply` moves it 
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from libs.common.errors import Rejection
 from libs.common.journal import AccountType, OverdraftPolicy, Side
 from libs.common.money import ISO_4217, Currency
+
+Frozen = Literal["in", "out", "both"]
+"""Which lines a frozen account refuses: those on its normal side, those on the other, or all."""
+
+HoldStatus = Literal["pending", "captured", "released", "expired"]
 
 
 @dataclass(slots=True)
@@ -33,16 +38,34 @@ class Account:
     debits: int = 0
     credits: int = 0
     version: int = 0
+    pending_debits: int = 0
+    pending_credits: int = 0
+    frozen: Frozen | None = None
+    closed: bool = False
+    guarded: bool = field(init=False)
+    """Whether a line on it needs more than an amount in its currency."""
 
-    @property
-    def guarded(self) -> bool:
-        """Whether a line on it needs more than an amount in its currency."""
-        return self.summary or self.control_owner is not None
+    def __post_init__(self) -> None:
+        self.guard()
+
+    def guard(self) -> None:
+        """Sets `guarded` to what the account is now."""
+        self.guarded = self.summary or self.closed or self.frozen is not None or self.control_owner is not None
 
     @property
     def posted(self) -> int:
         """The posted balance on the normal side."""
         return self.debits - self.credits if self.normal_side == "debit" else self.credits - self.debits
+
+    @property
+    def pending_out(self) -> int:
+        """What holds reserve on the side that lowers the balance; what they announce on the other never counts."""
+        return self.pending_credits if self.normal_side == "debit" else self.pending_debits
+
+    @property
+    def available(self) -> int:
+        """The posted balance less what is reserved."""
+        return self.posted - self.pending_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +80,8 @@ class Ledger:
     functional_currency: Currency
     time_zone: str
     day_cut_off: time
+    fiscal_year_start: str = "01-01"
+    retained_earnings: str | None = None
 
     def accounting_day(self, at: datetime) -> date:
         """The day an instant belongs to: a cut-off before noon ends the day before, a later one begins the next."""
@@ -106,6 +131,45 @@ class EntryToReverse:
     lines: list[ReversedLine]
 
 
+@dataclass(slots=True)
+class HoldLine:
+    """One line of a hold: what is reserved or announced on an account, and how much of it became entries."""
+
+    account: str
+    account_no: int
+    side: Side
+    amount: int
+    captured: int = 0
+    party: str | None = None
+
+
+@dataclass(slots=True)
+class Hold:
+    """Lines that are pending until they are captured, released or expired. `version`: the record that last moved it."""
+
+    id: UUID
+    status: HoldStatus
+    expires_at: datetime | None
+    hold_lines: list[HoldLine]
+    placed_sequence: int = 0
+    version: int = 0
+
+
+class Closed(NamedTuple):
+    """Through which day the books are closed: by days, softly by months, and by months. None: nothing is."""
+
+    days: date | None = None
+    softly: date | None = None
+    months: date | None = None
+
+    @property
+    def last(self) -> date | None:
+        """The last day that is closed in any way."""
+        return max((day for day in self if day is not None), default=None)
+
+
+NOTHING_CLOSED = Closed()
+
 UNREAD = -1
 """The sequence of a state that has not been read."""
 
@@ -126,6 +190,8 @@ class LedgerState:
     entries: dict[UUID, KnownEntry] = field(default_factory=dict)
     external_ids: dict[str, UUID] = field(default_factory=dict)
     to_reverse: dict[UUID, EntryToReverse] = field(default_factory=dict)
+    holds: dict[UUID, Hold] = field(default_factory=dict)
+    closed: Closed = NOTHING_CLOSED
 
     @classmethod
     def unread(cls, ledger: Ledger) -> "LedgerState":
@@ -137,10 +203,12 @@ class LedgerState:
         """Whether the head is known."""
         return self.sequence != UNREAD
 
-    def begin(self, epoch: int, sequence: int, hash_: bytes, recorded_at: datetime, next_account_no: int) -> None:
+    def begin(
+        self, epoch: int, sequence: int, hash_: bytes, recorded_at: datetime, next_account_no: int, closed: Closed
+    ) -> None:
         """The head as one snapshot has it."""
         self.epoch, self.sequence, self.hash = epoch, sequence, hash_
-        self.recorded_at, self.next_account_no = recorded_at, next_account_no
+        self.recorded_at, self.next_account_no, self.closed = recorded_at, next_account_no, closed
 
     def currency(self, code: str) -> Currency | None:
         """An ISO 4217 currency, one of the organization's own, or None."""

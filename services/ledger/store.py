@@ -1,8 +1,6 @@
 """All SQL that writes, and what a decision reads. Every function takes the caller's connection; nobody here commits.
 
-`write_batch` is the one statement: its first step moves the ledger's head forward if it is still where the batch was
-decided, every other step joins that step's row, so that nothing is written where another writer was faster. Each table
-is written by one step, in its final state. The last step raises unless every expected row was written.
+`write_batch` runs the one statement that statement.py puts together.
 
 Many keys are looked up one by one, `cross join lateral (... limit 1)`: as a plain join the planner may hold every key
 against every row of the ledger where statistics are missing (450 ms instead of 6 for 1,000 keys among 8,000 rows).
@@ -19,120 +17,47 @@ import orjson
 
 from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
-from libs.common.journal import CurrencyRequest, LedgerRequest
+from libs.common.journal import CurrencyRequest, LedgerRequest, Side
 from libs.common.money import Currency
 from services.ledger.projection import Batch
 from services.ledger.state import (
     Account,
+    Closed,
     EntryToReverse,
+    Hold,
+    HoldLine,
     KnownEntry,
     KnownRequest,
     Ledger,
     Posted,
     ReversedLine,
 )
-
-WRITE_BATCH = """
-with l as (
-    update ledgers set sequence = sequence + $4, hash = $5, recorded_at = case when $4 > 0 then $6 else recorded_at end
-    where id = $1 and organization_id = $2 and sequence = $3
-    returning no
-), g as (
-    insert into log (ledger_no, sequence, payload, hash)
-    select l.no, t.* from l, unnest($7::text::bigint[], $8::text[], $9::bytea[]) t
-    returning 1
-), k as (
-    insert into requests (ledger_no, scope, key, fingerprint, sequence, rejection)
-    select l.no, t.* from l, unnest($10::text[], $11::text[], $12::bytea[], $13::text::bigint[], $14::text[]) t
-    returning 1
-), e as (
-    insert into entries (ledger_no, id, sequence, kind, effective_on, value_on, description, external_id,
-        origin_service, origin_document, reverses, line_count)
-    select l.no, t.* from l, unnest($15::uuid[], $16::text::bigint[], $17::text[], $18::text::date[],
-        $19::text::date[], $20::text[], $21::text[], $22::text[], $23::text[], $24::uuid[], $25::text::smallint[]) t
-    returning 1
-), n as (
-    insert into lines (ledger_no, account_no, sequence, line, debit, amount, currency, balance_after, effective_on,
-        party)
-    select l.no, t.* from l, unnest($26::text::integer[], $27::text::bigint[], $28::text::smallint[],
-        $29::text::boolean[], $30::text::numeric[], $31::text[], $32::text::numeric[], $33::text::date[], $34::text[]) t
-    returning 1
-), a as (
-    insert into accounts (ledger_no, no, id, code, name, type, normal_side, currency, decimals, heading, parent_no,
-        summary, control_owner, reconcilable, cash, cash_flow_class, monetary, translation, overdraft_policy,
-        overdraft_limit, external_id, metadata, opened_sequence, version)
-    select l.no, t.no, t.id, t.code, t.name, t.type, t.normal_side, t.currency, t.decimals, t.heading, t.parent_no,
-        t.summary, t.control_owner, t.reconcilable, t.cash, t.cash_flow_class, t.monetary, t.translation,
-        t.overdraft_policy, t.overdraft_limit, t.external_id, t.metadata, t.version, t.version
-    from l, jsonb_to_recordset($35::text::jsonb) as t (no integer, id uuid, code text, name text, type text,
-        normal_side text, currency text, decimals smallint, heading jsonb, parent_no integer, summary boolean,
-        control_owner text, reconcilable boolean, cash boolean, cash_flow_class text, monetary boolean,
-        translation text, overdraft_policy text, overdraft_limit numeric, external_id text, metadata jsonb,
-        version bigint)
-    returning 1
-), c as (
-    insert into account_changes (ledger_no, account_no, sequence)
-    select l.no, t.* from l, unnest($36::text::integer[], $37::text::bigint[]) t
-    returning 1
-), b as (
-    merge into balances b
-    using (select l.no, t.* from l, unnest($38::text::integer[], $39::text::numeric[], $40::text::numeric[],
-        $41::text::bigint[], $42::text::bigint[], $43::text[])
-        t (account_no, debits, credits, version, decided_on, currency)) t
-    on b.ledger_no = t.no and b.account_no = t.account_no
-    when matched and b.version = t.decided_on then
-        update set debits = t.debits, credits = t.credits, version = t.version
-    when not matched and t.decided_on = -1 then
-        insert (ledger_no, account_no, currency, debits, credits, version)
-        values (t.no, t.account_no, t.currency, t.debits, t.credits, t.version)
-    returning 1
-), y as (
-    insert into daily_totals (ledger_no, account_no, effective_on, block, debits, credits)
-    select l.no, t.* from l, unnest($44::text::integer[], $45::text::date[], $46::text::integer[],
-        $47::text::numeric[], $48::text::numeric[]) t
-    on conflict (ledger_no, account_no, effective_on, block)
-    do update set debits = daily_totals.debits + excluded.debits, credits = daily_totals.credits + excluded.credits
-    returning 1
-), p as (
-    insert into party_balances (ledger_no, account_no, party, debits, credits)
-    select l.no, t.* from l, unnest($49::text::integer[], $50::text[], $51::text::numeric[],
-        $52::text::numeric[]) t
-    on conflict (ledger_no, account_no, party)
-    do update set debits = party_balances.debits + excluded.debits, credits = party_balances.credits + excluded.credits
-    returning 1
-)
-select must(
-    (select count(*) from g) = $4
-    and array[(select count(*) from k), (select count(*) from e), (select count(*) from n), (select count(*) from a),
-        (select count(*) from c), (select count(*) from b), (select count(*) from y), (select count(*) from p)]
-        = $53::bigint[],
-    'not every row of the batch was written')
-from l
-"""
+from services.ledger.statement import statement_of
 
 
 async def write_batch(
     connection: Connection,
     ledger: Ledger,
     batch: Batch,
-    arguments: tuple[Any, ...],
+    arguments: tuple[tuple[str, ...], tuple[Any, ...]],
     hash_: bytes,
     recorded_at: datetime,
     timeout_s: float,
 ) -> bool:
-    """Writes the whole batch, whose `arguments` were made ahead.
+    """Writes the whole batch, whose steps and `arguments` were made ahead.
 
     Nothing is written, and the answer is False, where the sequence is not the one it was decided on.
     """
+    steps, values = arguments
     won = await connection.fetchval(
-        WRITE_BATCH,
+        statement_of(steps),
         ledger.id,
         ledger.organization_id,
         batch.expected,
         len(batch.log),
         hash_,
         recorded_at,
-        *arguments,
+        *values,
         timeout=timeout_s,
     )
     return bool(won)
@@ -147,16 +72,19 @@ class Head:
     hash: bytes
     recorded_at: datetime
     next_account_no: int
+    closed: Closed
 
 
 async def load_accounts(connection: Connection, ledger_no: int, codes: Sequence[str]) -> tuple[Head, list[Account]]:
     """The ledger's head and the accounts of these codes with their balances, all in one snapshot."""
     rows = await connection.fetch(
         """
-        select l.epoch, l.sequence, l.hash, l.recorded_at,
+        select l.epoch, l.sequence, l.hash, l.recorded_at, l.days_closed_through, l.soft_closed_through,
+            l.closed_through,
             (select coalesce(max(x.no), 0) + 1 from accounts x where x.ledger_no = l.no) as next_account_no,
             a.no, a.id, a.code, a.type, a.normal_side, a.currency, a.decimals, a.summary, a.control_owner,
-            a.overdraft_policy, a.overdraft_limit, b.debits, b.credits, b.version
+            a.overdraft_policy, a.overdraft_limit, a.frozen, a.closed, b.debits, b.credits, b.version,
+            b.pending_debits, b.pending_credits
         from ledgers l
         left join (accounts a join balances b on b.ledger_no = a.ledger_no and b.account_no = a.no)
             on a.ledger_no = l.no and a.code = any($2::text[])
@@ -166,7 +94,10 @@ async def load_accounts(connection: Connection, ledger_no: int, codes: Sequence[
         codes,
     )
     first = rows[0]
-    head = Head(first["epoch"], first["sequence"], bytes(first["hash"]), first["recorded_at"], first["next_account_no"])
+    closed = Closed(first["days_closed_through"], first["soft_closed_through"], first["closed_through"])
+    head = Head(
+        first["epoch"], first["sequence"], bytes(first["hash"]), first["recorded_at"], first["next_account_no"], closed
+    )
     return head, [_account(row) for row in rows if row["no"] is not None]
 
 
@@ -186,12 +117,16 @@ def _account(row: asyncpg.Record) -> Account:
         debits=int(row["debits"]),
         credits=int(row["credits"]),
         version=row["version"],
+        pending_debits=int(row["pending_debits"]),
+        pending_credits=int(row["pending_credits"]),
+        frozen=row["frozen"],
+        closed=row["closed"],
     )
 
 
-async def lock_ledger(connection: Connection, ledger_no: int) -> None:
-    """Takes the ledger's row lock until the transaction ends; waits for whoever holds it."""
-    await connection.fetchval("select sequence from ledgers where no = $1 for no key update", ledger_no)
+async def lock_ledger(connection: Connection, ledger_no: int) -> int:
+    """Takes the ledger's row lock until the transaction ends, and says its sequence; waits for whoever holds it."""
+    return int(await connection.fetchval("select sequence from ledgers where no = $1 for no key update", ledger_no))
 
 
 async def load_requests(
@@ -274,6 +209,40 @@ async def load_entry_to_reverse(connection: Connection, ledger_no: int, entry_id
     return EntryToReverse(KnownEntry(row["id"], row["sequence"], row["reversed_by"]), row["description"], lines)
 
 
+async def load_holds(connection: Connection, ledger_no: int, ids: Sequence[UUID]) -> tuple[int, dict[UUID, Hold]]:
+    """These holds as far as they exist, with the ledger's sequence in the same snapshot."""
+    rows = await connection.fetch(
+        """
+        select l.sequence, h.id, h.status, h.expires_at, h.placed_sequence, h.version, n.line, n.account_no, a.code,
+            n.debit, n.amount, n.captured, n.party
+        from ledgers l
+        left join (
+            unnest($2::uuid[]) k (id)
+            cross join lateral (select * from holds where ledger_no = $1 and id = k.id limit 1) h
+            join hold_lines n on n.ledger_no = $1 and n.hold_id = h.id
+            join accounts a on a.ledger_no = $1 and a.no = n.account_no
+        ) on true
+        where l.no = $1
+        order by h.id, n.line
+        """,
+        ledger_no,
+        ids,
+    )
+    holds: dict[UUID, Hold] = {}
+    for row in rows:
+        if row["id"] is None:
+            continue
+        hold = holds.setdefault(
+            row["id"],
+            Hold(row["id"], row["status"], row["expires_at"], [], row["placed_sequence"], row["version"]),
+        )
+        side: Side = "debit" if row["debit"] else "credit"
+        hold.hold_lines.append(
+            HoldLine(row["code"], row["account_no"], side, int(row["amount"]), int(row["captured"]), row["party"])
+        )
+    return rows[0]["sequence"], holds
+
+
 async def load_currencies(connection: Connection, organization: UUID) -> dict[str, Currency]:
     """The organization's own currencies."""
     rows = await connection.fetch("select code, decimals from currencies where organization_id = $1", organization)
@@ -313,7 +282,7 @@ async def load_ledger(connection: Connection, organization: str, code: str) -> L
     row = await connection.fetchrow(
         """
         select l.id, l.no, l.organization_id, o.slug, l.code, l.functional_currency, l.functional_decimals,
-            l.time_zone, l.day_cut_off
+            l.time_zone, l.day_cut_off, l.fiscal_year_start, l.retained_earnings
         from organizations o join ledgers l on l.organization_id = o.id
         where o.slug = $1 and l.code = $2
         """,
@@ -331,6 +300,8 @@ async def load_ledger(connection: Connection, organization: str, code: str) -> L
         functional_currency=Currency(row["functional_currency"], row["functional_decimals"]),
         time_zone=row["time_zone"],
         day_cut_off=row["day_cut_off"],
+        fiscal_year_start=row["fiscal_year_start"],
+        retained_earnings=row["retained_earnings"],
     )
 
 

@@ -10,12 +10,10 @@ Bounds: memory grows with accounts, account days and parties; time with the log.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import orjson
 
 from libs.common import metrics
 from libs.common.db import Connection, Pool, transaction
@@ -23,11 +21,18 @@ from libs.common.journal import organization_id
 from services.ledger.records import instant
 from services.ledger.replay import Findings, Invariant, Replay, SliceRows, asked_by
 from services.ledger.state import Ledger
+from services.ledger.verify_rows import (
+    ROWS_AT_A_TIME,
+    compare_pending_holds,
+    compare_rows,
+    compare_slice,
+    find_extra,
+    key_text,
+)
 
 SLICE_RECORDS = 250
 RECORDS_AT_A_TIME = 100
 CATCH_UP_ROUNDS = 10
-ROWS_AT_A_TIME = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,87 +92,7 @@ async def _prove_slice(connection: Connection, replay: Replay, through: int, *, 
         replay.sequence = through
     if last:
         replay.close(rows)
-    await _compare_entries(connection, replay, rows, after, through)
-    await _compare_lines(connection, replay, rows, after, through)
-    await _compare_accounts(connection, replay, rows)
-    await _compare_requests(connection, replay, rows)
-
-
-async def _compare_entries(connection: Connection, replay: Replay, rows: SliceRows, after: int, through: int) -> None:
-    found = await connection.fetch(
-        """
-        select id::text as id, sequence, kind, effective_on, value_on, description, external_id, origin_service,
-            origin_document, reverses::text as reverses, line_count
-        from entries where ledger_no = $1 and sequence > $2 and sequence <= $3
-        """,
-        replay.ledger.no,
-        after,
-        through,
-    )
-    await _compare(replay.findings, "entries", rows.entries, {row["sequence"]: row for row in found}, lambda key: key)
-
-
-async def _compare_lines(connection: Connection, replay: Replay, rows: SliceRows, after: int, through: int) -> None:
-    found = await connection.fetch(
-        """
-        select account_no, sequence, line, debit, amount::text as amount, currency,
-            balance_after::text as balance_after, effective_on, party
-        from lines where ledger_no = $1 and sequence > $2 and sequence <= $3
-        """,
-        replay.ledger.no,
-        after,
-        through,
-    )
-    by_place: dict[tuple[int, int], asyncpg.Record] = {}
-    for row in found:
-        place = (row["sequence"], row["line"])
-        if place in by_place:
-            replay.findings.differ("lines", "lines", _key(place), place[0], "one row", "two rows")
-        by_place[place] = row
-    await _compare(replay.findings, "lines", rows.lines, by_place, lambda key: key[0])
-
-
-async def _compare_accounts(connection: Connection, replay: Replay, rows: SliceRows) -> None:
-    found = await connection.fetch(
-        """
-        select no, id::text as id, code, name, type, normal_side, currency, decimals, heading, parent_no, summary,
-            control_owner, reconcilable, cash, cash_flow_class, monetary, translation, overdraft_policy,
-            overdraft_limit::text as overdraft_limit, external_id, metadata, opened_sequence, version
-        from accounts where ledger_no = $1 and no = any($2::integer[])
-        """,
-        replay.ledger.no,
-        list(rows.accounts),
-    )
-    stored: dict[int, tuple[Any, ...]] = {}
-    for row in found:
-        account = dict(row)
-        account["metadata"] = orjson.loads(row["metadata"])
-        account["heading"] = orjson.loads(row["heading"]) if row["heading"] is not None else None
-        stored[row["no"]] = tuple(account.items())
-    wanted = {no: tuple((name, account[name]) for name in _ACCOUNT) for no, account in rows.accounts.items()}
-    await _compare(replay.findings, "accounts", wanted, stored, lambda no: rows.accounts[no]["version"])
-
-
-_ACCOUNT = (
-    "no", "id", "code", "name", "type", "normal_side", "currency", "decimals", "heading", "parent_no", "summary",
-    "control_owner", "reconcilable", "cash", "cash_flow_class", "monetary", "translation", "overdraft_policy",
-    "overdraft_limit", "external_id", "metadata", "opened_sequence", "version",
-)  # fmt: skip
-
-
-async def _compare_requests(connection: Connection, replay: Replay, rows: SliceRows) -> None:
-    found = await connection.fetch(
-        """
-        select r.scope, r.key, encode(r.fingerprint, 'hex') as fingerprint, r.sequence
-        from unnest($2::text[], $3::text[]) k (scope, key)
-        cross join lateral (select * from requests where ledger_no = $1 and scope = k.scope and key = k.key limit 1) r
-        """,
-        replay.ledger.no,
-        [scope for scope, _ in rows.requests],
-        [key for _, key in rows.requests],
-    )
-    stored = {(row["scope"], row["key"]): (row["fingerprint"], row["sequence"]) for row in found}
-    await _compare(replay.findings, "requests", rows.requests, stored, lambda key: rows.requests[key][1])
+    await compare_slice(connection, replay, rows, after, through)
 
 
 # --- sums, in one snapshot --------------------------------------------------------------------------------------------
@@ -178,7 +103,8 @@ async def _prove_end(connection: Connection, replay: Replay, slice_records: int)
     head = await connection.fetchrow(
         """
         select o.slug as organization, l.organization_id, l.id, l.code, l.functional_currency, l.functional_decimals,
-            l.time_zone, to_char(l.day_cut_off, 'HH24:MI') as day_cut_off, l.fiscal_year_start, l.retained_earnings,
+            l.days_closed_through, l.soft_closed_through, l.closed_through, l.time_zone,
+            to_char(l.day_cut_off, 'HH24:MI') as day_cut_off, l.fiscal_year_start, l.retained_earnings,
             l.epoch, l.sequence, l.hash, l.recorded_at
         from ledgers l join organizations o on o.id = l.organization_id where l.no = $1
         """,
@@ -190,6 +116,7 @@ async def _prove_end(connection: Connection, replay: Replay, slice_records: int)
     await _prove_slice(connection, replay, head["sequence"], last=True)
     _compare_head(replay, head)
     await _find_beyond(connection, replay)
+    await compare_pending_holds(connection, replay)
     await _compare_accounts_opened(connection, replay)
     await _compare_sums(connection, replay)
 
@@ -209,6 +136,7 @@ def _compare_head(replay: Replay, head: asyncpg.Record) -> None:
         "retained_earnings": opened.get("retained_earnings"),
         "hash": replay.hash,
         "recorded_at": replay.recorded_at,
+        **dict(zip(("days_closed_through", "soft_closed_through", "closed_through"), replay.closed, strict=True)),
     }
     found = {**dict(head), "hash": bytes(head["hash"]), "recorded_at": instant(head["recorded_at"])}
     findings.checked("head")
@@ -229,6 +157,12 @@ async def _find_beyond(connection: Connection, replay: Replay) -> None:
         union all (select 'entries', sequence from entries where ledger_no = $1 and sequence > $2 limit 1)
         union all (select 'lines', sequence from lines where ledger_no = $1 and sequence < 1 limit 1)
         union all (select 'lines', sequence from lines where ledger_no = $1 and sequence > $2 limit 1)
+        union all (select 'pendings', sequence from pendings where ledger_no = $1 and (sequence < 1 or sequence > $2)
+            limit 1)
+        union all (select 'closings', sequence from closings where ledger_no = $1 and (sequence < 1 or sequence > $2)
+            limit 1)
+        union all (select 'backdatings', sequence from backdatings
+            where ledger_no = $1 and (sequence < 1 or sequence > $2) limit 1)
         """,
         replay.ledger.no,
         replay.sequence,
@@ -240,40 +174,56 @@ async def _find_beyond(connection: Connection, replay: Replay) -> None:
 
 async def _compare_accounts_opened(connection: Connection, replay: Replay) -> None:
     opened = {account.no for account in replay.accounts.values()}
-    query = "select no, code from accounts where ledger_no = $1"
+    query = "select no, version, code from accounts where ledger_no = $1"
     found = {row["no"]: row async for row in _rows(connection, query, replay)}
-    _find_extra(replay.findings, "accounts", opened, found)
+    find_extra(replay.findings, "accounts", opened, found)
+    for account in replay.accounts.values():
+        row = found.get(account.no)
+        if row is not None and row["version"] != account.described:
+            replay.findings.differ(
+                "accounts", "accounts", str(account.no), account.described, account.described, row["version"]
+            )
     query = "select account_no, sequence from account_changes where ledger_no = $1"
     changed = {(row["account_no"], row["sequence"]): () async for row in _rows(connection, query, replay)}
-    await _compare(replay.findings, "account-changes", dict.fromkeys(replay.changes, ()), changed, lambda key: key[1])
+    await compare_rows(
+        replay.findings, "account-changes", dict.fromkeys(replay.changes, ()), changed, lambda key: key[1]
+    )
 
 
 async def _compare_sums(connection: Connection, replay: Replay) -> None:
     accounts = {account.no: account for account in replay.accounts.values()}
     wanted: dict[Any, tuple[Any, ...]] = {
-        no: (account.currency, str(account.debits), str(account.credits), account.version)
+        no: (
+            account.currency,
+            str(account.debits),
+            str(account.credits),
+            account.version,
+            str(account.pending_debits),
+            str(account.pending_credits),
+        )
         for no, account in accounts.items()
     }
     query = """
-        select account_no, currency, debits::text as debits, credits::text as credits, version
+        select account_no, currency, debits::text as debits, credits::text as credits, version,
+            pending_debits::text as pending_debits, pending_credits::text as pending_credits
         from balances where ledger_no = $1
         """
     stored: dict[Any, tuple[Any, ...]] = {row[0]: tuple(row)[1:] async for row in _rows(connection, query, replay)}
-    await _compare(replay.findings, "balances", wanted, stored, lambda no: accounts[no].version)
+    await compare_rows(replay.findings, "balances", wanted, stored, lambda no: accounts[no].version)
     query = """
         select account_no, effective_on, block, debits::text as debits, credits::text as credits
         from daily_totals where ledger_no = $1
         """
     wanted = {key: (str(debits), str(credits_)) for key, (debits, credits_) in replay.daily.items()}
     stored = {(row[0], row[1], row[2]): tuple(row)[3:] async for row in _rows(connection, query, replay)}
-    await _compare(replay.findings, "daily-totals", wanted, stored)
+    await compare_rows(replay.findings, "daily-totals", wanted, stored)
     query = """
         select account_no, party, debits::text as debits, credits::text as credits
         from party_balances where ledger_no = $1
         """
     wanted = {key: (str(debits), str(credits_)) for key, (debits, credits_) in replay.parties.items()}
     stored = {(row[0], row[1]): tuple(row)[2:] async for row in _rows(connection, query, replay)}
-    await _compare(replay.findings, "party-balances", wanted, stored)
+    await compare_rows(replay.findings, "party-balances", wanted, stored)
 
 
 def _rows(connection: Connection, query: str, replay: Replay) -> Any:
@@ -311,43 +261,5 @@ async def _request_of_nobody(connection: Connection, replay: Replay) -> tuple[st
         """
     async for row in _rows(connection, query, replay):
         if not asked_by(row["payload"] or "", row["scope"], row["key"]):
-            return _key((row["scope"], row["key"])), row["sequence"]
+            return key_text((row["scope"], row["key"])), row["sequence"]
     return "count", 0
-
-
-# --- comparing --------------------------------------------------------------------------------------------------------
-
-
-async def _compare(
-    findings: Findings,
-    invariant: str,
-    expected: Mapping[Any, Iterable[Any]],
-    found: Mapping[Any, Iterable[Any]],
-    sequence_of: Callable[[Any], int] = lambda _: 0,
-) -> None:
-    """Row by row: what is missing, what differs and in which values, what is there without a record."""
-    table = invariant.replace("-", "_")
-    findings.checked(invariant, len(expected))
-    for place, (key, row) in enumerate(expected.items()):
-        if place % ROWS_AT_A_TIME == 0:
-            await asyncio.sleep(0)
-        there = found.get(key)
-        if there is None:
-            findings.differ(invariant, table, _key(key), sequence_of(key), tuple(row), "no row")
-        elif tuple(there) != row:
-            pairs = [pair for pair in zip(row, there, strict=True) if pair[0] != pair[1]]
-            findings.differ(
-                invariant, table, _key(key), sequence_of(key), [want for want, _ in pairs], [has for _, has in pairs]
-            )
-    _find_extra(findings, invariant, expected.keys(), found)
-
-
-def _find_extra(findings: Findings, invariant: str, expected: Set[Any], found: Mapping[Any, Iterable[Any]]) -> None:
-    extra = found.keys() - expected
-    if extra:
-        first = min(extra, key=str)
-        findings.differ(invariant, invariant.replace("-", "_"), _key(first), 0, "no row", tuple(found[first]))
-
-
-def _key(key: Any) -> str:
-    return "/".join(str(part) for part in key) if isinstance(key, tuple) else str(key)

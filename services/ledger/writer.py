@@ -29,11 +29,10 @@ from libs.common import metrics
 from libs.common.clock import Clock, monotonic_s
 from libs.common.db import Connection, Pool, is_connection_error, transient
 from libs.common.errors import Failure, Transient
-from libs.common.journal import ReversalRequest
 from libs.common.telemetry import Span, get_logger, start_span
 from services.ledger import loading, store
 from services.ledger.deciding import Outcome, Prepared, decide_in_slices
-from services.ledger.domain import Request
+from services.ledger.domain import ALONE, EXCLUSIVE, Request
 from services.ledger.state import Ledger, LedgerState
 
 log = get_logger(__name__)
@@ -154,7 +153,7 @@ class LedgerWriter:
         while self._waiting or flight is not None:
             following: Prepared[QueuedWish] | None = None
             self._in_hand = list(flight[0].wishes) if flight is not None else []
-            if flight is None and self._rounds_under_lock > 0:
+            if flight is None and (self._rounds_under_lock > 0 or isinstance(self._waiting[0].request, EXCLUSIVE)):
                 await self._round_under_lock()
                 continue
             if flight is None or self._full_batch_waits():
@@ -233,7 +232,7 @@ class LedgerWriter:
         needs = loading.needs_of(state, wishes)
         if state.is_read and not needs:
             return await self._decide(state, wishes)
-        if under_way is not None and needs.codes & under_way.moves:
+        if under_way is not None and (needs.codes & under_way.moves or needs.holds & under_way.held):
             self._put_back(wishes)
             return None
         async with self._pool.acquire() as connection:
@@ -261,8 +260,15 @@ class LedgerWriter:
         """Brings in what is needed; False where another writer moved the ledger meanwhile."""
         await loading.load_facts(connection, state, needs)
         acceptable = {state.sequence} if under_way is None else {state.sequence, under_way.batch.expected}
+        if needs.holds and not state.is_read:
+            await loading.load_accounts(connection, state, set(), acceptable)
+            acceptable = {state.sequence}
+        if needs.holds and not await loading.load_holds(connection, state, needs, acceptable):
+            return False
         if state.is_read and not needs.codes:
             return True
+        if under_way is not None and needs.codes & under_way.moves:
+            return False
         return await loading.load_accounts(connection, state, needs.codes, acceptable)
 
     def _launch(self, prepared: Prepared[QueuedWish]) -> tuple[Prepared[QueuedWish], asyncio.Task[bool]]:
@@ -366,14 +372,16 @@ class LedgerWriter:
 
     async def _round_under_lock(self) -> None:
         """One batch under the row lock, so that nobody starves while several processes write one ledger."""
-        self._rounds_under_lock -= 1
+        self._rounds_under_lock = max(0, self._rounds_under_lock - 1)
         wishes = self._take()
         prepared: Prepared[QueuedWish] | None = None
         failure: Exception | None = None
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                await store.lock_ledger(connection, self.ledger.no)
-                state = self._state = LedgerState.unread(self.ledger)
+                sequence = await store.lock_ledger(connection, self.ledger.no)
+                state = self._state
+                if state is None or state.sequence != sequence:
+                    state = self._state = LedgerState.unread(self.ledger)
                 await self._load(connection, state, loading.needs_of(state, wishes), None)
                 prepared = await self._decide(state, wishes)
                 if prepared.writes:
@@ -407,6 +415,8 @@ class LedgerWriter:
             for external_id in prepared.external_ids:
                 state.external_ids.pop(external_id, None)
             state.to_reverse.clear()
+            for hold_id in prepared.held:
+                state.holds.pop(hold_id, None)
             self._trim(state)
         if len(prepared.batch.log):
             self._committed(self.ledger)
@@ -419,8 +429,8 @@ class LedgerWriter:
 
 
 def _goes_alone(wish: QueuedWish) -> bool:
-    """A reversal is decided on what the books hold, so it waits for everything before it."""
-    return wish.alone or isinstance(wish.request, ReversalRequest)
+    """What is decided on more than accounts and keys waits for everything before it."""
+    return wish.alone or isinstance(wish.request, ALONE)
 
 
 def _batch_span(prepared: Prepared[QueuedWish]) -> Span:

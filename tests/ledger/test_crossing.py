@@ -5,8 +5,9 @@ The books are kept in USD. A position is credit-normal: FX-POSITION-EUR of -100.
 
 import pytest
 
+from services.ledger.account_records import AccountOpened
 from services.ledger.domain import Accepted
-from services.ledger.records import AccountOpened, EntryPosted
+from services.ledger.records import EntryPosted
 from tests.ledger.attempts import PlainBooks, play, rules, table
 
 TABLES = ("crossing-one-pair", "crossing-rounding", "crossing-several-pairs", "crossing-lines-of-its-own")

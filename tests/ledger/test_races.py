@@ -12,11 +12,12 @@ from libs.common.clock import new_id, now
 from libs.common.db import Pool, create_pool
 from libs.common.errors import Transient
 from libs.common.metrics import LEDGER_SERIALIZATION_RETRIES
-from services.ledger import loading, store
+from services.ledger import loading
 from services.ledger.commands import Answer, Books, enqueue
 from services.ledger.deciding import decide_batch
 from services.ledger.pools import create_writer_pool
 from services.ledger.state import LedgerState
+from services.ledger.statement import statement_of
 from services.ledger.verify import verify
 from services.ledger.writer import Limits
 from tests.ledger.asking import account, entry, open_accounts, queued, tell, wish
@@ -169,12 +170,13 @@ async def test_without_the_sequence_in_the_first_step_a_stale_rejection_would_be
         assert prepared.outcomes[0].rejection is not None
         await tell(here, entry("A debit 5.00", "B credit 5.00"))
         head = (ledger.id, ledger.organization_id, prepared.batch.expected, 0, prepared.hash, prepared.recorded_at)
-        arguments = (*head, *prepared.batch.arguments())
+        steps, columns = prepared.batch.arguments()
+        statement, arguments = statement_of(steps), (*head, *columns)
         remembered = "select count(*) from requests where rejection is not null"
-        assert await connection.fetchval(store.WRITE_BATCH, *arguments) is None
+        assert await connection.fetchval(statement, *arguments) is None
         assert await connection.fetchval(remembered) == 0
-        without = store.WRITE_BATCH.replace("and sequence = $3", "and $3::bigint is not null")
-        assert without != store.WRITE_BATCH
+        without = statement.replace("and sequence = $3", "and $3::bigint is not null")
+        assert without != statement
         assert await connection.fetchval(without, *arguments) is True
         assert await connection.fetchval(remembered) == 1
 

@@ -15,8 +15,18 @@ from tests.support.postgres import PostgresServer
 BY_ORGANIZATION = ("organizations", "currencies", "ledgers")
 BY_LEDGER = (
     "log", "requests", "accounts", "account_changes", "entries", "lines", "balances", "daily_totals", "party_balances",
+    "holds", "hold_lines", "pendings", "closings", "backdatings",
 )  # fmt: skip
 BOOKS = BY_ORGANIZATION + BY_LEDGER
+HELD_AND_CLOSED = """
+    set session_replication_role = replica;
+    insert into holds select no, id, 'pending', null, 4, 4 from ledgers;
+    insert into hold_lines select no, id, 1, 1, true, 5, 0, null from ledgers;
+    insert into pendings select no, 1, 4, 5, 0 from ledgers;
+    insert into closings select no, 4, 'day-closed', '2020-01-01', null, '2020-01-01', null, null from ledgers;
+    insert into backdatings select no, 4, '2020-01-01' from ledgers;
+"""
+"""A row in each of the tables that no posting fills; what they say is not looked at here."""
 KEEPING_OUT = (
     "alter table lines disable trigger guard_lines",
     "alter table lines no force row level security",
@@ -53,6 +63,11 @@ async def two_organizations(postgres: PostgresServer, ledger_template: str) -> A
                     await tell(books, entry("A debit 1.00 @p", "B credit 1.00"), asker=asker, ledger=ledger)
         finally:
             await pool.close()
+        intruder = await asyncpg.connect(dsn)
+        try:
+            await intruder.execute(HELD_AND_CLOSED)
+        finally:
+            await intruder.close()
         yield dsn
 
 
@@ -184,9 +199,14 @@ async def test_what_the_writer_may_change_is_this_and_no_more(postgres: Postgres
     changeable = {row[0] for row in rows}
     assert {name for name in changeable if name.startswith(("ledgers.", "balances."))} == {
         "ledgers.epoch", "ledgers.sequence", "ledgers.hash", "ledgers.recorded_at", "ledgers.name",
-        "balances.debits", "balances.credits", "balances.version",
+        "ledgers.days_closed_through", "ledgers.soft_closed_through", "ledgers.closed_through",
+        "balances.debits", "balances.credits", "balances.version", "balances.pending_debits",
+        "balances.pending_credits",
     }  # fmt: skip
-    append_only = ("log.", "requests.", "entries.", "lines.", "account_changes.", "organizations.", "currencies.")
+    append_only = (
+        "log.", "requests.", "entries.", "lines.", "account_changes.", "organizations.", "currencies.", "pendings.",
+        "closings.", "backdatings.",
+    )  # fmt: skip
     assert not {name for name in changeable if name.startswith(append_only)}
     assert removable == []
 

@@ -40,6 +40,11 @@ TABLES = (
     "lines",
     "balances",
     "daily_totals",
+    "holds",
+    "hold_lines",
+    "pendings",
+    "closings",
+    "backdatings",
     "party_balances",
 )
 

@@ -21,7 +21,7 @@ _POOLS = frozenset({"asyncpg.create_pool", "asyncpg.connect"})
 _SETTINGS = frozenset({"os.environ", "os.getenv"})
 
 SQL_PLACES = re.compile(
-    r"services/\w+/(store|reads|verify|relay|\w*_statement|\w*_store|\w*_reads)\.py|libs/common/(db|inbox|outbox|migrations|idempotency)\.py"
+    r"services/\w+/(store|reads|statement|sums|verify|verify_rows|relay|\w*_statement|\w*_store|\w*_reads)\.py|libs/common/(db|inbox|outbox|migrations|idempotency)\.py"
 )
 _SQL = re.compile(
     r"\A\s*(select\s|insert\s+into\s|update\s+\w+\s+set\s|delete\s+from\s|truncate\s|with\s+\w+(\s*\(|\s+as\s)|create\s+(table|index))",
