@@ -100,6 +100,20 @@ class Rate:
     rate: RateText
 
 
+@dataclass(slots=True, kw_only=True)
+class Condition:
+    """What has to be true of a line's account for its entry to be posted.
+
+    `available_at_least` and `posted_equals` are of the balance after the whole entry, on the account's normal side, in
+    major units and signed; `version_equals` is of the balance before it (the sequence that last moved it).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    available_at_least: AmountText | None = None
+    posted_equals: AmountText | None = None
+    version_equals: Annotated[int, Ge(0), Le(2**63 - 1)] | None = None
+
+
 @dataclass(slots=True)
 class LineRequest:
     """One line of an entry: a positive amount on one side of one account, in the account's currency."""
@@ -111,6 +125,7 @@ class LineRequest:
     currency: CurrencyText | None = None
     party: ShortText | None = None
     description: LongText | None = None
+    condition: Condition | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from libs.common import metrics
 from libs.common.auth import Caller
 from libs.common.clock import new_id
 from libs.common.db import Pool
-from libs.common.errors import Problem, Rejection
+from libs.common.errors import Fault, Problem, Rejection
 from libs.common.http import (
     App,
     Operation,
@@ -57,10 +57,12 @@ from services.ledger.answers import (
     EntryAnswer,
     LedgerAnswer,
 )
+from services.ledger.atomic import ATOMIC_BYTES_MAX, atomic_request, posted_lines
 from services.ledger.bulk import BulkPosting
 from services.ledger.commands import Answer, Asker, Books, Wish, fingerprint_of
 from services.ledger.read_api import ReadApi, entry_id_of
 from services.ledger.rejections import CONFLICTS, NOT_FOUND
+from services.ledger.state import Ledger
 
 PREFIX = "/api/v1"
 BOOKS = "/ledgers/{ledger}"
@@ -139,7 +141,7 @@ class LedgerApi:
         raw, value = await _json_body(request, ENTRY_BYTES_MAX)
         wanted = _check(ENTRY, raw, value)
         with start_span("post_journal") as span:
-            answer = await self._ask(request, caller, wanted, raw, value)
+            answer = await self._ask(request, caller, wanted, raw, value, dry_run=is_dry_run(request))
             span.set("ledgerbus.sequence", answer.sequence)
         return _answered(answer, request)
 
@@ -159,7 +161,7 @@ class LedgerApi:
         body = _check(TRANSFER, raw, value)
         wanted = TransferRequest(**{name: getattr(body, name) for name in TransferBody.model_fields})
         with start_span("post_journal"):
-            answer = await self._ask(request, caller, wanted, raw, value)
+            answer = await self._ask(request, caller, wanted, raw, value, dry_run=is_dry_run(request))
         return _answered(answer, request)
 
     async def reverse(self, request: Request) -> Response:
@@ -174,10 +176,20 @@ class LedgerApi:
             description=body.description,
         )
         with start_span("post_journal"):
-            answer = await self._ask(request, caller, wanted, raw, {"entry": str(wanted.entry_id), "body": value})
+            named = {"entry": str(wanted.entry_id), "body": value}
+            answer = await self._ask(request, caller, wanted, raw, named, dry_run=is_dry_run(request))
         return _answered(answer, request)
 
-    async def _ask(self, request: Request, caller: Caller, wanted: domain.Request, raw: bytes, value: Any) -> Answer:
+    async def _ask(
+        self,
+        request: Request,
+        caller: Caller,
+        wanted: domain.Request,
+        raw: bytes,
+        value: Any,
+        *,
+        dry_run: bool = False,
+    ) -> Answer:
         key = key_of(request, required=False)
         wish = Wish(
             asker=asker_of(caller),
@@ -188,10 +200,12 @@ class LedgerApi:
             size=len(raw),
             lookup=is_retry(request),
             traceparent=exchange_of(request).traceparent,
+            dry_run=dry_run,
         )
         answer = await commands.ask(self.books, wish)
         kind = type(wanted).__name__.removesuffix("Request").lower()
-        metrics.LEDGER_TX.labels(kind, "rejected" if answer.rejection else "posted").inc()
+        outcome = "rejected" if answer.rejection else "dry-run" if dry_run else "posted"
+        metrics.LEDGER_TX.labels(kind, outcome).inc()
         return answer
 
     async def open_organization(self, request: Request) -> Response:
@@ -219,10 +233,11 @@ class LedgerApi:
         return json_response(await commands.define_currency(self.books, wanted, asker_of(caller)), 201)
 
     async def post_bulk(self, request: Request) -> Response:
-        """NDJSON in, one result line a line out, in order, while it still comes in."""
+        """NDJSON in, one result line a line out: each line on its own while it still comes in, or all or none."""
         caller = await authenticate(request, "ledger:post")
-        if request.query_params.get("mode", "each") != "each":
-            raise Problem(422, "malformed", "The mode is each: every line stands on its own.")
+        mode = request.query_params.get("mode", "each")
+        if mode not in ("each", "atomic"):
+            raise malformed([Fault("mode", "is each or atomic")])
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type not in ("application/x-ndjson", "application/jsonl"):
             raise Problem(
@@ -230,16 +245,40 @@ class LedgerApi:
                 headers={"Accept": "application/x-ndjson"},
             )  # fmt: skip
         ledger = await self.books.get(caller.own_organization(), request.path_params["ledger"])
-        allow_body(request, None)
         key = key_of(request, required=False)
+        if mode == "atomic":
+            return await self._post_atomically(request, caller, ledger, key)
+        allow_body(request, None)
         posting = BulkPosting(self.books, ledger, asker_of(caller), key, exchange_of(request).traceparent, ENTRY)
         return StreamingResponse(posting.results(request.stream()), media_type="application/x-ndjson")
 
+    async def _post_atomically(self, request: Request, caller: Caller, ledger: Ledger, key: str | None) -> Response:
+        raw = await read_body(request, ATOMIC_BYTES_MAX)
+        wanted, fingerprint = atomic_request(raw, ENTRY)
+        wish = Wish(
+            asker=asker_of(caller),
+            ledger=ledger.code,
+            request=wanted,
+            key=key or str(new_id()),
+            fingerprint=fingerprint,
+            size=len(raw),
+            lookup=is_retry(request),
+            traceparent=exchange_of(request).traceparent,
+        )
+        with start_span("post_journals"):
+            answers = await commands.post_atomically(self.books, ledger, wish)
+        if answers[0].rejection is not None:
+            metrics.LEDGER_TX.labels("entry", "rejected").inc()
+            return _answered(answers[0], request)
+        metrics.LEDGER_TX.labels("entry", "posted").inc(len(answers))
+        headers = {"Idempotency-Replayed": "true"} if answers[0].replayed else {}
+        return Response(posted_lines(answers), 200, headers, media_type="application/x-ndjson")
+
     def _add_bulk(self, app: App) -> None:
         entry = {
-            "summary": "Many journal entries, each on its own",
+            "summary": "Many journal entries, each on its own or all or none",
             "parameters": [_LEDGER_PARAMETER, _KEY_PARAMETER,
-                           {"name": "mode", "in": "query", "schema": {"type": "string", "enum": ["each"]}}],
+                           {"name": "mode", "in": "query", "schema": {"type": "string", "enum": ["each", "atomic"]}}],
             "requestBody": {"required": True, "content": {"application/x-ndjson": {"schema": {"type": "string"}}}},
             "responses": {"200": {"description": "One result a line.",
                                   "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
@@ -323,9 +362,19 @@ def _answered(answer: Answer, request: Request) -> Response:
         problem.headers.update(headers)
         raise problem
     assert answer.body is not None
+    if not answer.sequence:
+        return json_response(answer.body, 200, headers)
     noun, name = ("entries", answer.body["id"]) if answer.kind == "entry" else ("accounts", answer.body["code"])
     headers["Location"] = f"{PREFIX}/ledgers/{request.path_params['ledger']}/{noun}/{name}"
     return json_response(answer.body, 201, headers)
+
+
+def is_dry_run(request: Request) -> bool:
+    """Whether `?dry_run=true` asks for the verdict alone; raises Problem 422 for anything but true and false."""
+    asked = request.query_params.get("dry_run", "false")
+    if asked not in ("true", "false"):
+        raise malformed([Fault("dry_run", "is true or false")])
+    return asked == "true"
 
 
 def status_of(rejection: Rejection) -> Literal[404, 409, 422]:

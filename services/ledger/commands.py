@@ -24,8 +24,8 @@ from libs.common.errors import Fault, Problem, Rejection
 from libs.common.journal import CurrencyRequest, LedgerRequest, ledger_id, organization_id
 from libs.common.money import ISO_4217, Currency
 from services.ledger import store
-from services.ledger.deciding import Outcome
-from services.ledger.domain import Request
+from services.ledger.deciding import Outcome, Preview
+from services.ledger.domain import AtomicRequest, Request
 from services.ledger.records import entry_answer, instant
 from services.ledger.rejections import reject
 from services.ledger.state import Ledger
@@ -57,11 +57,15 @@ class Wish:
     size: int
     lookup: bool
     traceparent: str | None
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an asker is told. `body` is the entry or account as `kind` says, or None with a rejection."""
+    """What an asker is told. `body` is the entry or account as `kind` says, or None with a rejection.
+
+    `sequence` is 0 where nothing was posted: a rejection, or a dry run.
+    """
 
     kind: str
     body: dict[str, Any] | None
@@ -145,6 +149,7 @@ def enqueue(books: Books, ledger: Ledger, wish: Wish) -> "asyncio.Future[Outcome
             new_id=new_id(),
             lookup=wish.lookup,
             traceparent=wish.traceparent,
+            dry_run=wish.dry_run,
             answer=answer,
         )
     )
@@ -188,6 +193,8 @@ def _answer(outcome: Outcome, wish: Wish, stored: Mapping[int, tuple[bytes, byte
         if rejection.code == KEY_REUSED and isinstance(first, int) and first in stored:
             rejection = _name_difference(rejection, orjson.loads(stored[first][0]), wish)
         return Answer("", None, rejection, outcome.replayed)
+    if outcome.preview is not None:
+        return Answer("entry", _previewed(outcome.preview, wish), None, False)
     reversed_by = None
     if outcome.records:
         payload, hash_ = outcome.records[-1].payload, outcome.records[-1].hash
@@ -198,6 +205,39 @@ def _answer(outcome: Outcome, wish: Wish, stored: Mapping[int, tuple[bytes, byte
         body = entry_answer(record, hash_, reversed_by)
         return Answer("entry", body, None, outcome.replayed, outcome.sequence, hash_.hex())
     return Answer("account", account_answer(record), None, outcome.replayed, outcome.sequence, hash_.hex())
+
+
+def _previewed(preview: Preview, wish: Wish) -> dict[str, Any]:
+    """The entry as it would be answered, without what only the log gives."""
+    record = {
+        "ledger": wish.ledger,
+        "sequence": None,
+        "recorded_at": instant(preview.recorded_at),
+        "actor": wish.asker.subject,
+        **orjson.loads(orjson.dumps(preview.body)),
+    }
+    return {**entry_answer(record, b""), "hash": None}
+
+
+async def post_atomically(books: Books, ledger: Ledger, wish: Wish) -> list[Answer]:
+    """All entries of an AtomicRequest or none: their answers in order, or the one rejection. Raises Transient."""
+    outcome = await enqueue(books, ledger, wish)
+    if outcome.rejection is not None:
+        return await answers(books, ledger, [outcome], [wish])
+    records = [(record.sequence, record.payload, record.hash) for record in outcome.records]
+    if not records:
+        assert isinstance(wish.request, AtomicRequest)
+        most = sum(1 + 2 * (1 + len(entry.rates) + len(entry.lines)) for entry in wish.request.entries)
+        async with books.pool.acquire() as connection:
+            records = await store.load_records_of(connection, ledger.no, outcome.sequence, most)
+    posted = []
+    for sequence, payload, hash_ in records:
+        record = orjson.loads(payload)
+        asked = record.get("request", {})
+        if "entry" in record and (asked["scope"], asked["key"]) == (wish.asker.scope, wish.key):
+            body = entry_answer(record, hash_)
+            posted.append(Answer("entry", body, None, outcome.replayed, sequence, hash_.hex()))
+    return posted
 
 
 def account_answer(record: Mapping[str, Any]) -> dict[str, Any]:

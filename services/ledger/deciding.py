@@ -5,15 +5,16 @@ know of one another: a key, an entry id or an external id that was used by one o
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from libs.common.errors import Rejection
-from services.ledger.domain import Accepted, Request, Stamp, decide
+from libs.common.errors import Fault, Rejection
+from libs.common.journal import position_codes
+from services.ledger.domain import Accepted, AtomicRequest, Request, Stamp, decide, post_entry, remembered
 from services.ledger.projection import Batch
-from services.ledger.records import EntryPosted, Sealed, append
+from services.ledger.records import EntryPosted, Record, Sealed, append
 from services.ledger.rejections import NOT_REMEMBERED
 from services.ledger.state import KnownEntry, KnownRequest, LedgerState, Posted
 
@@ -32,6 +33,7 @@ class Wished(Protocol):
     size: int
     new_id: UUID
     traceparent: str | None
+    dry_run: bool
 
 
 J = TypeVar("J", bound=Wished)
@@ -45,6 +47,15 @@ class Outcome:
     records: tuple[Sealed, ...] = ()
     rejection: Rejection | None = None
     replayed: bool = False
+    preview: "Preview | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a dry run would have been answered: the last record's body, and when it was decided."""
+
+    body: dict[str, Any]
+    recorded_at: datetime
 
 
 @dataclass(slots=True)
@@ -59,6 +70,7 @@ class Prepared(Generic[J]):
     arguments: tuple[tuple[str, ...], tuple[Any, ...]] = ((), ())
     entry_ids: list[UUID] = field(default_factory=list)
     external_ids: list[str] = field(default_factory=list)
+    dry_runs: int = 0
 
     @property
     def moves(self) -> set[str]:
@@ -107,39 +119,100 @@ def decide_in_slices(state: LedgerState, wishes: list[J], at: datetime) -> "Gene
             wish.new_id,
             wish.traceparent,
         )
-        decision = decide(state, wish.request, stamp)
-        if isinstance(decision, Accepted):
-            outcome = _accept(state, prepared, decision, stamp)
-        elif isinstance(decision, KnownRequest):
-            outcome = _replay(decision)
+        if wish.request.__class__ is AtomicRequest:
+            outcome = yield from _post_atomically(state, prepared, wish.request, stamp)
+        elif wish.dry_run:
+            prepared.dry_runs += 1
+            outcome = _preview(decide(state, wish.request, stamp), stamp)
         else:
-            outcome = Outcome(rejection=decision)
-            if decision.code not in NOT_REMEMBERED:
-                prepared.batch.add_outcome(stamp, decision)
-                state.requests[wish.scope, wish.key] = KnownRequest(wish.fingerprint, decision)
+            outcome = _conclude(state, prepared, decide(state, wish.request, stamp), stamp)
         prepared.outcomes.append(outcome)
     prepared.hash = state.hash
     prepared.arguments = prepared.batch.arguments() if prepared.writes else ((), ())
     return prepared
 
 
-def _accept(state: LedgerState, prepared: Prepared[J], decision: Accepted, stamp: Stamp) -> Outcome:
-    """Puts the records behind the head and into the batch, and lets later requests of the batch know of them."""
-    sealed = []
-    for record in decision.records:
-        versions = {account.no: account.version for account in record.moved_accounts()}
-        if isinstance(record, EntryPosted):
-            state.entries[record.id] = KnownEntry(record.id, state.sequence + 1, None)
-            prepared.entry_ids.append(record.id)
-            if record.external_id is not None:
-                state.external_ids[record.external_id] = record.id
-                prepared.external_ids.append(record.external_id)
-        appended = append(state, record, stamp)
-        prepared.batch.add(record, appended, versions)
-        sealed.append(appended)
+def _conclude(
+    state: LedgerState, prepared: Prepared[J], decision: Accepted | Rejection | KnownRequest, stamp: Stamp
+) -> Outcome:
+    """What a decision means: records behind the head, a rejection to remember, or what was remembered."""
+    if isinstance(decision, Accepted):
+        sealed = [_append(state, prepared, record, stamp) for record in decision.records]
+        return _posted(state, prepared, sealed, stamp)
+    if isinstance(decision, KnownRequest):
+        return _replay(decision)
+    if decision.code not in NOT_REMEMBERED:
+        prepared.batch.add_outcome(stamp, decision)
+        state.requests[stamp.scope, stamp.key] = KnownRequest(stamp.fingerprint, decision)
+    return Outcome(rejection=decision)
+
+
+def _append(state: LedgerState, prepared: Prepared[J], record: Record, stamp: Stamp) -> Sealed:
+    """Puts a record behind the head and into the batch, and lets later requests of the batch know of its ids."""
+    versions = {account.no: account.version for account in record.moved_accounts()}
+    if isinstance(record, EntryPosted):
+        state.entries[record.id] = KnownEntry(record.id, state.sequence + 1, None)
+        prepared.entry_ids.append(record.id)
+        if record.external_id is not None:
+            state.external_ids[record.external_id] = record.id
+            prepared.external_ids.append(record.external_id)
+    sealed = append(state, record, stamp)
+    prepared.batch.add(record, sealed, versions)
+    return sealed
+
+
+def _posted(state: LedgerState, prepared: Prepared[J], sealed: list[Sealed], stamp: Stamp) -> Outcome:
     prepared.batch.add_outcome(stamp, state.sequence)
     state.requests[stamp.scope, stamp.key] = KnownRequest(stamp.fingerprint, Posted(state.sequence))
     return Outcome(state.sequence, tuple(sealed))
+
+
+def _post_atomically(
+    state: LedgerState, prepared: Prepared[J], request: AtomicRequest, stamp: Stamp
+) -> Generator[None, None, Outcome]:
+    """All entries or none: the first rejection is the request's, and says which entry it is of.
+
+    Entries are tried on a copy of what they touch, for each is decided on what the ones before it leave; what the copy
+    takes, the state takes.
+    """
+    known = remembered(state, stamp)
+    if known is not None:
+        return _conclude(state, prepared, known, stamp)
+    codes = {line.account for entry in request.entries for line in entry.lines}
+    rates = [rate for entry in request.entries for rate in entry.rates]
+    codes.update(code for rate in rates for unit in (rate.base, rate.counter) for code in position_codes(unit))
+    trial, attempt = state.copied(codes), Prepared(prepared.wishes, [], Batch(state.sequence), b"", stamp.recorded_at)
+    sealed: list[Sealed] = []
+    for on, tried in ((trial, attempt), (state, prepared)):
+        for index, entry in enumerate(request.entries):
+            if index and index % SLICE == 0:
+                yield
+            own = replace(stamp, size=request.sizes[index], entry_id=request.entry_ids[index])
+            decision = post_entry(on, entry, own)
+            if isinstance(decision, Rejection):
+                return _conclude(state, prepared, of_entry(index, decision), stamp)
+            appended = [_append(on, tried, record, own) for record in decision.records]
+            if on is state:
+                sealed += appended
+    return _posted(state, prepared, sealed, stamp)
+
+
+def of_entry(index: int, rejection: Rejection) -> Rejection:
+    """A rejection of one entry among several."""
+    errors = [Fault(f"/{index}{fault.pointer}", fault.detail) for fault in rejection.errors] or [
+        Fault(f"/{index}", rejection.code)
+    ]
+    detail = f"Entry {index}: {rejection.detail} Nothing was posted."
+    return Rejection(rejection.code, detail, {**rejection.facts, "index": index}, errors)
+
+
+def _preview(decision: Accepted | Rejection | KnownRequest, stamp: Stamp) -> Outcome:
+    """What the answer would be; nothing moves and nothing is remembered."""
+    if isinstance(decision, KnownRequest):
+        return _replay(decision)
+    if isinstance(decision, Rejection):
+        return Outcome(rejection=decision)
+    return Outcome(preview=Preview(decision.records[-1].body(), stamp.recorded_at))
 
 
 def _replay(known: KnownRequest) -> Outcome:

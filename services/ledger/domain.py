@@ -33,12 +33,23 @@ from libs.common.journal import (
 from libs.common.money import BALANCE_MAX, to_minor, to_text
 from services.ledger.account_records import AccountOpened
 from services.ledger.accounts import open_account, pair_currency, position_pair
+from services.ledger.conditions import unmet
 from services.ledger.crossing import cross
 from services.ledger.records import EntryLine, EntryPosted, Record
 from services.ledger.rejections import PRECEDENCE, reject
 from services.ledger.state import Account, KnownRequest, LedgerState, Posted
 
-Request = EntryRequest | TransferRequest | ReversalRequest | AccountRequest
+
+@dataclass(slots=True)
+class AtomicRequest:
+    """Several entries that are posted all or none, under one key. Their ids and sizes (bytes) entry by entry."""
+
+    entries: list[EntryRequest]
+    entry_ids: list[UUID]
+    sizes: list[int]
+
+
+Request = EntryRequest | TransferRequest | ReversalRequest | AccountRequest | AtomicRequest
 
 EXCLUSIVE: tuple[type, ...] = ()
 """Requests that are decided under the row lock: what they look at is in no cache."""
@@ -79,12 +90,9 @@ class Accepted:
 
 def decide(state: LedgerState, request: Request, stamp: Stamp) -> Accepted | Rejection | KnownRequest:
     """The ledger's answer to one request, on the state before it. A known key gives what is remembered."""
-    known = state.requests.get((stamp.scope, stamp.key))
+    known = remembered(state, stamp)
     if known is not None:
-        if known.fingerprint == stamp.fingerprint:
-            return known
-        first = known.outcome.sequence if isinstance(known.outcome, Posted) else None
-        return reject("key-reused-with-other-content", key=stamp.key, sequence=first)
+        return known
     if request.__class__ is EntryRequest:
         return post_entry(state, request, stamp)
     match request:
@@ -97,6 +105,15 @@ def decide(state: LedgerState, request: Request, stamp: Stamp) -> Accepted | Rej
             return opened if isinstance(opened, Rejection) else Accepted([opened])
         case _:
             raise AssertionError(f"no rule for {type(request)}")
+
+
+def remembered(state: LedgerState, stamp: Stamp) -> KnownRequest | Rejection | None:
+    """What was answered under this key before, or that it was another request's key; None for a new key."""
+    known = state.requests.get((stamp.scope, stamp.key))
+    if known is None or known.fingerprint == stamp.fingerprint:
+        return known
+    first = known.outcome.sequence if isinstance(known.outcome, Posted) else None
+    return reject("key-reused-with-other-content", key=stamp.key, sequence=first)
 
 
 def post_entry(
@@ -118,7 +135,12 @@ def post_entry(
     if isinstance(moved, Rejection):
         return moved
     effective_on = request.effective_on or stamp.today
-    refused = unbalanced or _too_far_away(effective_on, stamp.today) or _short_of_funds(moved, entry_lines)
+    refused = (
+        unbalanced
+        or _too_far_away(effective_on, stamp.today)
+        or _short_of_funds(moved, entry_lines)
+        or unmet(request.lines, moved)
+    )
     if refused is not None:
         return refused
     record = EntryPosted(
@@ -250,9 +272,13 @@ def _entry_lines(
 def _guard(account: Account, line: LineRequest, stamp: Stamp) -> str | None:
     if account.summary:
         return "account-is-summary"
-    if account.control_owner != stamp.service:
+    if account.control_owner is not None and account.control_owner != stamp.service:
         return "account-is-control"
-    return "party-missing" if line.party is None else None
+    if account.closed:
+        return "account-closed"
+    if account.frozen is not None and account.frozen in ("both", "in" if line.side == account.normal_side else "out"):
+        return "account-frozen"
+    return "party-missing" if account.control_owner is not None and line.party is None else None
 
 
 def _worst(state: LedgerState, lines: list[LineRequest], faults: list[tuple[str, int]]) -> Rejection:
@@ -264,8 +290,11 @@ def _worst(state: LedgerState, lines: list[LineRequest], faults: list[tuple[str,
     facts: dict[str, Any] = {"account": line.account, "line": places[0]}
     member = "amount"
     match code:
-        case "unknown-account" | "account-is-summary":
+        case "unknown-account" | "account-is-summary" | "account-closed":
             member = "account"
+        case "account-frozen":
+            assert account is not None
+            member, facts["frozen"] = "account", account.frozen
         case "account-is-control":
             assert account is not None
             member, facts["control_owner"] = "account", account.control_owner

@@ -9,7 +9,7 @@ from libs.common.db import Connection
 from libs.common.journal import AccountRequest, EntryRequest, ReversalRequest, TransferRequest, position_codes
 from services.ledger import store
 from services.ledger.accounts import pair_currency
-from services.ledger.domain import Request
+from services.ledger.domain import AtomicRequest, Request
 from services.ledger.state import LedgerState
 
 
@@ -47,12 +47,21 @@ def needs_of(state: LedgerState, wishes: Sequence[Asked]) -> Needs:
     inserts no entry on which the database could say so.
     """
     needs = Needs()
-    accounts = state.accounts
     for wish in wishes:
-        request = wish.request
         if wish.lookup and (wish.scope, wish.key) not in state.requests:
             needs.keys.add((wish.scope, wish.key))
-        if isinstance(request, EntryRequest):
+        if isinstance(wish.request, AtomicRequest):
+            for entry in wish.request.entries:
+                _need(needs, state, entry)
+        else:
+            _need(needs, state, wish.request)
+    return needs
+
+
+def _need(needs: Needs, state: LedgerState, request: Request) -> None:
+    accounts = state.accounts
+    match request:
+        case EntryRequest():
             for line in request.lines:
                 if line.account not in accounts:
                     _account_or_pair(needs, line.account)
@@ -61,20 +70,25 @@ def needs_of(state: LedgerState, wishes: Sequence[Asked]) -> Needs:
                     if code != state.ledger.functional_currency.code:
                         needs.codes.update(code for code in position_codes(code) if code not in accounts)
                         needs.currencies = needs.currencies or state.currency(code) is None
-        elif isinstance(request, TransferRequest):
+            _need_ids(needs, state, request.id, request.external_id)
+        case TransferRequest():
             needs.codes.update(code for code in (request.source, request.target) if code not in accounts)
-        elif isinstance(request, AccountRequest):
+            _need_ids(needs, state, request.id, request.external_id)
+        case ReversalRequest():
+            needs.to_reverse.add(request.entry_id)
+            _need_ids(needs, state, request.id, None)
+        case AccountRequest():
             needs.codes.update(code for code in (request.code, request.parent) if code and code not in accounts)
             needs.currencies = needs.currencies or bool(request.currency and state.currency(request.currency) is None)
-        else:
-            needs.to_reverse.add(request.entry_id)
-        if not isinstance(request, AccountRequest):
-            if request.id is not None and request.id not in state.entries:
-                needs.ids.add(request.id)
-            external_id = None if isinstance(request, ReversalRequest) else request.external_id
-            if external_id is not None and external_id not in state.external_ids:
-                needs.external_ids.add(external_id)
-    return needs
+        case _:
+            raise AssertionError(f"nothing is known of the needs of {type(request)}")
+
+
+def _need_ids(needs: Needs, state: LedgerState, id_: UUID | None, external_id: str | None) -> None:
+    if id_ is not None and id_ not in state.entries:
+        needs.ids.add(id_)
+    if external_id is not None and external_id not in state.external_ids:
+        needs.external_ids.add(external_id)
 
 
 def _account_or_pair(needs: Needs, code: str) -> None:

@@ -23,6 +23,8 @@ REJECTIONS: Mapping[str, str] = {
     "unknown-account": "The ledger has no such account.",
     "account-is-summary": "A summary account takes no lines.",
     "account-is-control": "A control account takes entries from its owner alone.",
+    "account-closed": "The account is closed.",
+    "account-frozen": "The account is frozen for lines on this side.",
     "party-missing": "A line on a control account names a party.",
     "currency-mismatch": "The line's currency is not its account's.",
     "amount-not-positive": "An amount is greater than zero; the side says which way it goes.",
@@ -34,6 +36,8 @@ REJECTIONS: Mapping[str, str] = {
     "entry-not-balanced": "Debits and credits differ.",
     "effective-date-out-of-range": "The effective date is too far away.",
     "insufficient-funds": "The account has not enough available for this.",
+    "balance-condition-failed": "The line's condition on the balance does not hold.",
+    "version-conflict": "What was changed is not at the version that was expected.",
     "account-code-taken": "An account with this code exists already.",
     "unknown-currency": "The currency is neither in ISO 4217 nor one of the organization's own.",
     "unknown-parent": "The ledger has no such parent account.",
@@ -43,7 +47,9 @@ REJECTIONS: Mapping[str, str] = {
 
 PRECEDENCE = {code: rank for rank, code in enumerate(REJECTIONS)}
 
-CONFLICTS = frozenset({"duplicate-entry-id", "duplicate-external-id", "already-reversed", "account-code-taken"})
+CONFLICTS = frozenset(
+    {"duplicate-entry-id", "duplicate-external-id", "already-reversed", "account-code-taken", "version-conflict"}
+)
 """Answered as 409 over HTTP: the winner's id is among the facts."""
 
 NOT_FOUND = frozenset({"unknown-ledger", "unknown-entry"})

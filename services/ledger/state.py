@@ -4,7 +4,8 @@ The writer fills a `LedgerState` from the database before it decides; the state 
 sequence is the one in it. Decisions read it; only `LedgerState.apply` moves it forward.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -209,6 +210,12 @@ class LedgerState:
         """The head as one snapshot has it."""
         self.epoch, self.sequence, self.hash = epoch, sequence, hash_
         self.recorded_at, self.next_account_no, self.closed = recorded_at, next_account_no, closed
+
+    def copied(self, codes: Iterable[str]) -> "LedgerState":
+        """The state to try things on: these accounts are copies, and what is added is not in the original."""
+        accounts = dict(self.accounts)
+        accounts.update({code: replace(accounts[code]) for code in codes if code in accounts})
+        return replace(self, accounts=accounts, entries=dict(self.entries), external_ids=dict(self.external_ids))
 
     def currency(self, code: str) -> Currency | None:
         """An ISO 4217 currency, one of the organization's own, or None."""

@@ -63,6 +63,11 @@ async def write_batch(
     return bool(won)
 
 
+async def is_at(connection: Connection, ledger_no: int, sequence: int) -> bool:
+    """Whether the ledger is where something was decided, when nothing is to be written on it."""
+    return bool(await connection.fetchval("select sequence = $2 from ledgers where no = $1", ledger_no, sequence))
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """Where a ledger's log ends, in one snapshot."""
@@ -367,6 +372,22 @@ async def insert_ledger(
         recorded_at,
     )
     return status is not None
+
+
+async def load_records_of(
+    connection: Connection, ledger_no: int, last: int, records_max: int
+) -> list[tuple[int, bytes, bytes]]:
+    """Sequence, payload and hash of up to so many records that end with this one, in order."""
+    rows = await connection.fetch(
+        """
+        select sequence, payload, hash from log where ledger_no = $1 and sequence > $2 and sequence <= $3
+        order by sequence
+        """,
+        ledger_no,
+        last - records_max,
+        last,
+    )
+    return [(row["sequence"], row["payload"].encode(), bytes(row["hash"])) for row in rows]
 
 
 async def load_payloads(

@@ -32,7 +32,7 @@ from libs.common.errors import Failure, Transient
 from libs.common.telemetry import Span, get_logger, start_span
 from services.ledger import loading, store
 from services.ledger.deciding import Outcome, Prepared, decide_in_slices
-from services.ledger.domain import ALONE, EXCLUSIVE, Request
+from services.ledger.domain import ALONE, EXCLUSIVE, AtomicRequest, Request
 from services.ledger.state import Ledger, LedgerState
 
 log = get_logger(__name__)
@@ -76,6 +76,7 @@ class QueuedWish:
     lookup: bool
     traceparent: str | None
     answer: asyncio.Future[Outcome]
+    dry_run: bool = False
     alone: bool = False
     attempts: int = 0
     queued_s: float = field(default_factory=monotonic_s)
@@ -83,6 +84,8 @@ class QueuedWish:
     @property
     def line_count(self) -> int:
         """How many lines it brings."""
+        if isinstance(self.request, AtomicRequest):
+            return sum(len(entry.lines) for entry in self.request.entries)
         return len(getattr(self.request, "lines", ())) or 2
 
 
@@ -166,7 +169,7 @@ class LedgerWriter:
                     self._put_back(again + (following.wishes if following else []))
                     continue
             if following is not None:
-                flight = self._launch(following)
+                flight = following, asyncio.create_task(self._store(following), name="ledger statement")
 
     def _full_batch_waits(self) -> bool:
         return len(self._waiting) >= self._limits.batch_requests and not _goes_alone(self._waiting[0])
@@ -271,13 +274,12 @@ class LedgerWriter:
             return False
         return await loading.load_accounts(connection, state, needs.codes, acceptable)
 
-    def _launch(self, prepared: Prepared[QueuedWish]) -> tuple[Prepared[QueuedWish], asyncio.Task[bool]]:
-        return prepared, asyncio.create_task(self._store(prepared), name="ledger statement")
-
     async def _store(self, prepared: Prepared[QueuedWish]) -> bool:
-        if not prepared.writes:
+        if not prepared.writes and not prepared.dry_runs:
             return True
         async with self._pool.acquire() as connection:
+            if not prepared.writes:
+                return await store.is_at(connection, self.ledger.no, prepared.batch.expected)
             return await self._write(connection, prepared)
 
     async def _write(self, connection: Connection, prepared: Prepared[QueuedWish]) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from libs.common.clock import new_id
-from libs.common.journal import AccountRequest, EntryRequest, LineRequest, Overdraft
+from libs.common.journal import AccountRequest, Condition, EntryRequest, LineRequest, Overdraft, Side
 from services.ledger.commands import Answer, Asker, Books, Wish, ask, fingerprint_of
 from services.ledger.deciding import Outcome
 from services.ledger.domain import Request
@@ -21,11 +21,21 @@ def account(code: str, type_: Any = "asset", currency: str | None = "USD", **mor
 
 
 def line(text: str) -> LineRequest:
-    """A line from "account debit 12.50", with "EUR" or "@party" behind where wanted."""
+    """A line from "account debit 12.50", with "EUR", "@party" or conditions behind where wanted.
+
+    Conditions: "available>=0.00", "posted=5.00", "version=3".
+    """
     account_code, side, amount, *rest = text.split()
     party = next((word[1:] for word in rest if word.startswith("@")), None)
-    currency = next((word for word in rest if not word.startswith("@")), None)
-    return LineRequest(account_code, "debit" if side == "debit" else "credit", amount, currency, party)
+    conditions = dict(word.split("=") for word in rest if "=" in word)
+    currency = next((word for word in rest if not word.startswith("@") and "=" not in word), None)
+    condition = Condition(
+        available_at_least=conditions.get("available>"),
+        posted_equals=conditions.get("posted"),
+        version_equals=int(conditions["version"]) if "version" in conditions else None,
+    )
+    which: Side = "debit" if side == "debit" else "credit"
+    return LineRequest(account_code, which, amount, currency, party, None, condition if conditions else None)
 
 
 def entry(*lines: str, **more: Any) -> EntryRequest:
@@ -34,10 +44,15 @@ def entry(*lines: str, **more: Any) -> EntryRequest:
 
 
 def wish(
-    request: Request, key: str | None = None, asker: Asker = ASKER, ledger: str = "main", lookup: bool = False
+    request: Request,
+    key: str | None = None,
+    asker: Asker = ASKER,
+    ledger: str = "main",
+    lookup: bool = False,
+    dry_run: bool = False,
 ) -> Wish:
     """A wish under a key of its own unless one is given."""
-    return Wish(asker, ledger, request, key or str(new_id()), fingerprint_of(request), 200, lookup, None)
+    return Wish(asker, ledger, request, key or str(new_id()), fingerprint_of(request), 200, lookup, None, dry_run)
 
 
 def queued(request: Request, key: str) -> QueuedWish:

@@ -52,3 +52,14 @@ async def books(database: LedgerDatabase) -> AsyncIterator[Books]:
         yield opened
     finally:
         await pool.close()
+
+
+@pytest.fixture
+async def rival(books: Books, database: LedgerDatabase) -> AsyncIterator[Books]:
+    """The same books in another process: a pool and caches of its own."""
+    assert books.pool is not None
+    pool = await create_writer_pool(database.dsns.writer, max_size=2)
+    try:
+        yield Books(pool, now)
+    finally:
+        await pool.close()

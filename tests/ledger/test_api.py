@@ -50,6 +50,14 @@ class Service:
             content = await answer.read()
             return answer.status, orjson.loads(content) if content else None, answer.headers
 
+    async def lines(self, path: str, values: list[Any], headers: dict[str, str]) -> tuple[int, list[Any], Any]:
+        """Posts NDJSON; status, the JSON of each line of the answer, headers."""
+        body = b"\n".join(map(orjson.dumps, values))
+        async with aiohttp.ClientSession() as session, session.post(
+            self.url + path, data=body, headers={**self.headers(), **headers}
+        ) as answer:  # fmt: skip
+            return answer.status, [orjson.loads(line) for line in (await answer.read()).splitlines()], answer.headers
+
 
 @pytest.fixture
 async def service(books: Books, database: LedgerDatabase, tmp_path: Path) -> AsyncIterator[Service]:
@@ -301,3 +309,41 @@ async def test_the_log_verifies_with_nothing_but_sha256(service: Service) -> Non
     for place, record in enumerate(records, 1):
         head = sha256(head + record["payload"].encode()).digest()
         assert (record["sequence"], record["hash"]) == (place, head.hex())
+
+
+async def test_all_or_none_over_http(service: Service) -> None:
+    headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": "month-end"}
+    good = [rent("1.00"), rent("2.00")]
+    path = f"{ENTRIES}/bulk?mode=atomic"
+    status, lines, _ = await service.lines(path, good, headers)
+    assert status == 200
+    assert [(line["index"], line["status"]) for line in lines] == [(0, "posted"), (1, "posted")]
+    status, again, answered = await service.lines(path, good, headers)
+    assert [{**line, "replayed": True} for line in lines] == again
+    assert answered["Idempotency-Replayed"] == "true"
+    headers["Idempotency-Key"] = "another"
+    uneven = orjson.loads(orjson.dumps(rent("3.00")))
+    uneven["lines"][1]["amount"] = "3.01"
+    status, (problem,), _ = await service.lines(path, [rent("1.00"), uneven], headers)
+    assert (status, problem["code"], problem["facts"]["index"]) == (422, "entry-not-balanced", 1)
+    assert problem["errors"][0]["pointer"] == "/1/lines"
+    wrong = [rent("1.00"), {"lines": "none"}, rent("1.00", more=1)]
+    status, (problem,), _ = await service.lines(path, wrong, headers)
+    assert (status, problem["code"]) == (422, "malformed")
+    assert [fault["pointer"] for fault in problem["errors"]] == ["/1/lines", "/2/more"]
+    status, (problem,), _ = await service.lines(path, [], headers)
+    assert (status, problem["code"]) == (422, "malformed")
+    status, (problem,), _ = await service.lines(f"{ENTRIES}/bulk?mode=some", good, headers)
+    assert (status, problem["errors"][0]["pointer"]) == (422, "mode")
+
+
+async def test_a_dry_run_over_http(service: Service) -> None:
+    status, tried, _ = await service.send("POST", f"{ENTRIES}?dry_run=true", rent("1.00"))
+    assert (status, tried["sequence"], tried["hash"]) == (200, None, None)
+    status, problem, _ = await service.send("POST", f"{ENTRIES}?dry_run=maybe", rent("1.00"))
+    assert (status, problem["errors"][0]["pointer"]) == (422, "dry_run")
+    transfer = {"from": "2001-ALICE", "to": "1010-CASH", "amount": "1.00"}
+    status, problem, _ = await service.send("POST", "/api/v1/ledgers/main/transfers?dry_run=true", transfer)
+    assert (status, problem["code"]) == (422, "transfer-sides-differ")
+    status, listed, _ = await service.send("GET", ENTRIES)
+    assert listed["items"] == []

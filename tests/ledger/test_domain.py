@@ -9,6 +9,7 @@ TABLES = (
     "balance",
     "envelope",
     "keys",
+    "conditions",
     "overdraft",
     "summary-and-control",
     "transfers",
