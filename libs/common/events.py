@@ -246,6 +246,8 @@ class OpenedAccount(Open):
     overdraft: AccountOverdraft
     external_id: str | None
     metadata: dict[str, Any]
+    frozen: str | None = None
+    closed: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -33,8 +33,8 @@ def _read(path: str, scope: str = "ledger:read", *, timeout_s: float = 10.0) -> 
     return Passage("GET", f"/api/v1{path}", "ledger", scope, timeout_s, 0)
 
 
-def _write(path: str, scope: str, *, body_bytes_max: int = 64 * KIB) -> Passage:
-    return Passage("POST", f"/api/v1{path}", "ledger", scope, 15.0, body_bytes_max, "write")
+def _write(path: str, scope: str, *, body_bytes_max: int = 64 * KIB, method: str = "POST") -> Passage:
+    return Passage(method, f"/api/v1{path}", "ledger", scope, 15.0, body_bytes_max, "write")
 
 
 def _report(path: str, scope: str = "ledger:read", *, timeout_s: float = 60.0) -> Passage:
@@ -56,6 +56,11 @@ LEDGER: Final = (
     _write("/ledgers/{ledger}/accounts", "account:write"),
     _read("/ledgers/{ledger}/accounts"),
     _read("/ledgers/{ledger}/accounts/{code}"),
+    _write("/ledgers/{ledger}/accounts/{code}", "account:write", method="PATCH"),
+    _write("/ledgers/{ledger}/accounts/{code}/freeze", "account:write"),
+    _write("/ledgers/{ledger}/accounts/{code}/unfreeze", "account:write"),
+    _write("/ledgers/{ledger}/accounts/{code}/close", "account:write"),
+    _read("/ledgers/{ledger}/accounts/{code}/history"),
     _read("/ledgers/{ledger}/accounts/{code}/balance"),
     _read("/ledgers/{ledger}/accounts/{code}/events"),
     _write("/ledgers/{ledger}/entries", "ledger:post", body_bytes_max=MIB),

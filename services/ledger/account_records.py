@@ -1,28 +1,13 @@
 """The records of accounts: opened, and changed in whatever is said of them. Each says all that is true after it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from libs.common.journal import CashFlowClass, Heading, OverdraftPolicy, Translation
+from libs.common.account_changes import Frozen
+from libs.common.journal import OverdraftPolicy
 from libs.common.money import to_text
-from services.ledger.state import Account, Frozen, LedgerState
-
-
-@dataclass(slots=True, kw_only=True)
-class AccountSheet:
-    """What is said of an account beyond what postings look at."""
-
-    name: str
-    heading: Heading | None = None
-    parent: Account | None = None
-    reconcilable: bool = False
-    cash: bool = False
-    cash_flow_class: CashFlowClass | None = None
-    monetary: bool = True
-    translation: Translation = "closing"
-    external_id: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+from services.ledger.state import Account, AccountSheet, LedgerState
 
 
 @dataclass(slots=True)
@@ -122,5 +107,5 @@ def account_body(account: Account, sheet: AccountSheet, standing: AccountStandin
         "metadata": sheet.metadata,
     }
     if standing is not None:
-        body |= {"frozen": now.frozen, "closed": now.closed}
+        body |= {"frozen": now.frozen, "closed": now.closed, "opened_at": sheet.opened_at}
     return body

@@ -7,9 +7,9 @@ import orjson
 from libs.common.errors import Fault, Rejection
 from libs.common.journal import METADATA_BYTES_MAX, NORMAL_SIDE, AccountRequest, Overdraft, position_codes
 from libs.common.money import to_minor
-from services.ledger.account_records import AccountOpened, AccountSheet
+from services.ledger.account_records import AccountOpened
 from services.ledger.rejections import reject
-from services.ledger.state import Account, LedgerState
+from services.ledger.state import Account, AccountSheet, LedgerState, Parent
 
 PAIR_PREFIXES = ("FX-POSITION-", "FX-EQUIVALENT-")
 
@@ -72,7 +72,7 @@ def open_account(state: LedgerState, request: AccountRequest, new_id: UUID) -> A
     sheet = AccountSheet(
         name=request.name,
         heading=request.heading,
-        parent=state.accounts[request.parent] if request.parent is not None else None,
+        parent=Parent(state.accounts[request.parent].no, request.parent) if request.parent is not None else None,
         reconcilable=request.reconcilable,
         cash=request.cash,
         cash_flow_class=request.cash_flow_class,

@@ -71,6 +71,8 @@ class AccountAnswer(TypedDict):
     overdraft: OverdraftAnswer
     external_id: str | None
     metadata: dict[str, Any]
+    frozen: Literal["in", "out", "both"] | None
+    closed: bool
     version: int
     opened_at: str
 

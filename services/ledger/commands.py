@@ -23,7 +23,7 @@ from libs.common.db import Pool
 from libs.common.errors import Fault, Problem, Rejection
 from libs.common.journal import CurrencyRequest, LedgerRequest, ledger_id, organization_id
 from libs.common.money import ISO_4217, Currency
-from services.ledger import store
+from services.ledger import books_store, store
 from services.ledger.deciding import Outcome, Preview
 from services.ledger.domain import AtomicRequest, Request
 from services.ledger.records import entry_answer, instant
@@ -92,7 +92,7 @@ class Books:
         if known is not None:
             return known
         async with self.pool.acquire() as connection:
-            ledger = await store.load_ledger(connection, organization, code)
+            ledger = await books_store.load_ledger(connection, organization, code)
         if ledger is not None:
             if len(self._ledgers) >= LEDGERS_CACHED_MAX:
                 self._forget_idle()
@@ -241,10 +241,17 @@ async def post_atomically(books: Books, ledger: Ledger, wish: Wish) -> list[Answ
 
 
 def account_answer(record: Mapping[str, Any]) -> dict[str, Any]:
-    """An account as callers see it, from the record that opened it."""
+    """An account as callers see it, from the record that opened or changed it."""
     account = dict(record["account"])
     del account["no"]
-    return {**account, "ledger": record["ledger"], "version": record["sequence"], "opened_at": record["recorded_at"]}
+    return {
+        "frozen": None,
+        "closed": False,
+        "opened_at": record["recorded_at"],
+        **account,
+        "ledger": record["ledger"],
+        "version": record["sequence"],
+    }
 
 
 def _name_difference(rejection: Rejection, record: Mapping[str, Any], wish: Wish) -> Rejection:
@@ -271,7 +278,7 @@ async def open_organization(books: Books, slug: str, name: str, currency: str, a
     unit = _currency(currency, {})
     request = LedgerRequest(code="main", name=f"Books of {name}"[:200], functional_currency=currency)
     async with books.pool.acquire() as connection, connection.transaction():
-        if not await store.insert_organization(connection, organization_id(slug), slug, name, books.clock()):
+        if not await books_store.insert_organization(connection, organization_id(slug), slug, name, books.clock()):
             raise Problem(
                 409, "organization-taken", f"There is an organization {slug!r} already.", facts={"slug": slug}
             )
@@ -288,9 +295,9 @@ async def open_ledger(books: Books, request: LedgerRequest, asker: Asker, tracep
             422, "malformed", "The time zone is not known.", errors=[Fault("/time_zone", "is no IANA time zone")]
         ) from error
     async with books.pool.acquire() as connection, connection.transaction():
-        own = await store.load_currencies(connection, organization_id(asker.organization))
+        own = await books_store.load_currencies(connection, organization_id(asker.organization))
         unit = _currency(request.functional_currency, own)
-        if not await store.organization_exists(connection, asker.organization):
+        if not await books_store.organization_exists(connection, asker.organization):
             raise Problem(404, "unknown-organization", f"There is no organization {asker.organization!r}.")
         if not await _insert_ledger(connection, books.clock(), asker.organization, request, unit, asker, traceparent):
             raise Problem(
@@ -331,7 +338,9 @@ async def _insert_ledger(
         payload["traceparent"] = traceparent
     raw = orjson.dumps(payload)
     organization_uuid = organization_id(organization)
-    return await store.insert_ledger(connection, id_, organization_uuid, request, unit, raw, sha256(raw).digest(), at)
+    return await books_store.insert_ledger(
+        connection, id_, organization_uuid, request, unit, raw, sha256(raw).digest(), at
+    )
 
 
 def _currency(code: str, own: Mapping[str, Currency]) -> Currency:
@@ -357,10 +366,10 @@ async def define_currency(books: Books, request: CurrencyRequest, asker: Asker) 
         )
     organization = organization_id(asker.organization)
     async with books.pool.acquire() as connection, connection.transaction():
-        if not await store.organization_exists(connection, asker.organization):
+        if not await books_store.organization_exists(connection, asker.organization):
             raise Problem(404, "unknown-organization", f"There is no organization {asker.organization!r}.")
-        if not await store.insert_currency(connection, organization, request):
-            existing = (await store.load_currencies(connection, organization))[request.code]
+        if not await books_store.insert_currency(connection, organization, request):
+            existing = (await books_store.load_currencies(connection, organization))[request.code]
             if existing.exponent != request.decimals:
                 raise Problem(
                     409,

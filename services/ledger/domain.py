@@ -7,14 +7,13 @@ moves the state forward once the decision is taken. Every check names itself by 
 several lines fail, the code that stands first there wins. Amounts are minor units from the first check on.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
 from uuid import UUID
 
 import orjson
 
+from libs.common.account_changes import AccountChangeRequest, StandingRequest
 from libs.common.errors import Fault, Rejection
 from libs.common.journal import (
     LINES_MAX,
@@ -30,11 +29,12 @@ from libs.common.journal import (
     Side,
     TransferRequest,
 )
-from libs.common.money import BALANCE_MAX, to_minor, to_text
+from libs.common.money import BALANCE_MAX, to_text
+from services.ledger.account_changes import change_account, change_standing
 from services.ledger.account_records import AccountOpened
-from services.ledger.accounts import open_account, pair_currency, position_pair
+from services.ledger.accounts import open_account
 from services.ledger.conditions import unmet
-from services.ledger.crossing import cross
+from services.ledger.entry_lines import balance_of, entry_lines_of
 from services.ledger.records import EntryLine, EntryPosted, Record
 from services.ledger.rejections import PRECEDENCE, reject
 from services.ledger.state import Account, KnownRequest, LedgerState, Posted
@@ -49,9 +49,17 @@ class AtomicRequest:
     sizes: list[int]
 
 
-Request = EntryRequest | TransferRequest | ReversalRequest | AccountRequest | AtomicRequest
+Request = (
+    EntryRequest
+    | TransferRequest
+    | ReversalRequest
+    | AccountRequest
+    | AtomicRequest
+    | AccountChangeRequest
+    | StandingRequest
+)
 
-EXCLUSIVE: tuple[type, ...] = ()
+EXCLUSIVE: tuple[type, ...] = (AccountChangeRequest, StandingRequest)
 """Requests that are decided under the row lock: what they look at is in no cache."""
 
 ALONE: tuple[type, ...] = (ReversalRequest, *EXCLUSIVE)
@@ -103,6 +111,12 @@ def decide(state: LedgerState, request: Request, stamp: Stamp) -> Accepted | Rej
         case AccountRequest():
             opened = open_account(state, request, stamp.entry_id)
             return opened if isinstance(opened, Rejection) else Accepted([opened])
+        case AccountChangeRequest():
+            changed = change_account(state, request)
+            return changed if isinstance(changed, Rejection) else Accepted([changed])
+        case StandingRequest():
+            changed = change_standing(state, request)
+            return changed if isinstance(changed, Rejection) else Accepted([changed])
         case _:
             raise AssertionError(f"no rule for {type(request)}")
 
@@ -124,10 +138,10 @@ def post_entry(
     if refused is not None:
         return refused
     opened: list[AccountOpened] = []
-    entry_lines = _entry_lines(state, request.lines, stamp, opened)
+    entry_lines = entry_lines_of(state, request.lines, stamp.service, opened)
     if isinstance(entry_lines, Rejection):
         return entry_lines
-    unbalanced = _balance(state, request, entry_lines, opened)
+    unbalanced = balance_of(state, request.rates, entry_lines, opened)
     refused = _envelope_of_lines(stamp, len(entry_lines))
     if refused is not None:
         return refused
@@ -243,132 +257,6 @@ def _envelope_of_lines(stamp: Stamp, count: int) -> Rejection | None:
 
 def _record_bytes_max(stamp: Stamp, lines: int) -> int:
     return stamp.size + RECORD_OVERHEAD_BYTES + lines * LINE_OVERHEAD_BYTES
-
-
-def _entry_lines(
-    state: LedgerState, lines: list[LineRequest], stamp: Stamp, opened: list[AccountOpened]
-) -> list[EntryLine] | Rejection:
-    """The lines with their accounts and minor units; appends to `opened` the position pairs they need."""
-    accounts = state.accounts
-    entry_lines: list[EntryLine] = []
-    faults: list[tuple[str, int]] = []
-    for place, line in enumerate(lines):
-        account = accounts.get(line.account) or _pair_account(state, line.account, opened)
-        if account is None:
-            faults.append(("unknown-account", place))
-        elif account.guarded and (fault := _guard(account, line, stamp)):
-            faults.append((fault, place))
-        elif line.currency is not None and line.currency != account.currency:
-            faults.append(("currency-mismatch", place))
-        else:
-            amount = to_minor(line.amount, account.exponent)
-            if isinstance(amount, str):
-                faults.append((amount, place))
-            else:
-                entry_lines.append(EntryLine(account, line.side, amount, line.party, line.description))
-    return _worst(state, lines, faults) if faults else entry_lines
-
-
-def _guard(account: Account, line: LineRequest, stamp: Stamp) -> str | None:
-    if account.summary:
-        return "account-is-summary"
-    if account.control_owner is not None and account.control_owner != stamp.service:
-        return "account-is-control"
-    if account.closed:
-        return "account-closed"
-    if account.frozen is not None and account.frozen in ("both", "in" if line.side == account.normal_side else "out"):
-        return "account-frozen"
-    return "party-missing" if account.control_owner is not None and line.party is None else None
-
-
-def _worst(state: LedgerState, lines: list[LineRequest], faults: list[tuple[str, int]]) -> Rejection:
-    """One rejection for all lines: the code of highest precedence, with every line it is true of."""
-    code = min((code for code, _ in faults), key=PRECEDENCE.__getitem__)
-    places = [place for fault, place in faults if fault == code]
-    line = lines[places[0]]
-    account = state.accounts.get(line.account)
-    facts: dict[str, Any] = {"account": line.account, "line": places[0]}
-    member = "amount"
-    match code:
-        case "unknown-account" | "account-is-summary" | "account-closed":
-            member = "account"
-        case "account-frozen":
-            assert account is not None
-            member, facts["frozen"] = "account", account.frozen
-        case "account-is-control":
-            assert account is not None
-            member, facts["control_owner"] = "account", account.control_owner
-        case "party-missing":
-            member = "party"
-        case "currency-mismatch":
-            assert account is not None
-            member, facts["currency"], facts["asked"] = "currency", account.currency, line.currency
-        case _:
-            facts["amount"] = line.amount
-            if account is not None:
-                facts["currency"], facts["decimals"] = account.currency, account.exponent
-    errors = [Fault(f"/lines/{place}/{member}", f"{code}: {lines[place].account}") for place in places[:100]]
-    return reject(code, errors=errors, **facts)
-
-
-def _pair_account(state: LedgerState, code: str, opened: list[AccountOpened]) -> Account | None:
-    """An account of a position pair, which the ledger opens on first need; None for any other unknown code."""
-    for record in opened:
-        if record.account.code == code:
-            return record.account
-    currency = pair_currency(code)
-    pair = position_pair(state, currency, len(opened)) if currency is not None else None
-    if pair is None:
-        return None
-    opened.extend(pair)
-    return next(record.account for record in pair if record.account.code == code)
-
-
-def _pair_of(state: LedgerState, opened: list[AccountOpened]) -> Any:
-    def account(code: str) -> Account:
-        found = state.accounts.get(code) or _pair_account(state, code, opened)
-        assert found is not None, f"{code} was asked for a currency that is not known"
-        return found
-
-    return account
-
-
-def _balance(
-    state: LedgerState, request: EntryRequest, entry_lines: list[EntryLine], opened: list[AccountOpened]
-) -> Rejection | None:
-    """Whether debits are credits in every currency, once the lines of position pairs are appended to `entry_lines`."""
-    sums: dict[str, int] = {}
-    for entry_line in entry_lines:
-        currency = entry_line.account.currency
-        assert currency is not None
-        sums[currency] = sums.get(currency, 0) + (
-            entry_line.amount if entry_line.side == "debit" else -entry_line.amount
-        )
-    if request.rates:
-        crossed = cross(state, request.rates, sums, len(entry_lines), _pair_of(state, opened))
-        if isinstance(crossed, Rejection):
-            return crossed
-        for entry_line in crossed:
-            entry_lines.append(entry_line)
-            sums[entry_line.account.currency or ""] += (
-                entry_line.amount if entry_line.side == "debit" else -entry_line.amount
-            )
-    return _not_balanced(entry_lines, sums) if any(sums.values()) else None
-
-
-def _not_balanced(entry_lines: Iterable[EntryLine], sums: dict[str, int]) -> Rejection:
-    exponents = {entry_line.account.currency: entry_line.account.exponent for entry_line in entry_lines}
-    off = {code: to_text(total, exponents[code]) for code, total in sums.items() if total}
-    worst = next(iter(off))
-    more = "more" if sums[worst] > 0 else "less"
-    return reject(
-        "entry-not-balanced",
-        f"In {worst} the debits are {off[worst].lstrip('-')} {more} than the credits.",
-        [Fault("/lines", f"debits less credits is {amount} {code}") for code, amount in off.items()],
-        currency=worst,
-        difference=off[worst],
-        differences=off,
-    )
 
 
 def _too_far_away(effective_on: date, today: date) -> Rejection | None:

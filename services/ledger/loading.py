@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+from libs.common.account_changes import AccountChangeRequest, StandingRequest
 from libs.common.db import Connection
 from libs.common.journal import AccountRequest, EntryRequest, ReversalRequest, TransferRequest, position_codes
-from services.ledger import store
+from services.ledger import books_store, store
 from services.ledger.accounts import pair_currency
 from services.ledger.domain import AtomicRequest, Request
 from services.ledger.state import LedgerState
@@ -33,11 +34,13 @@ class Needs:
     currencies: bool = False
     to_reverse: set[UUID] = field(default_factory=set)
     holds: set[UUID] = field(default_factory=set)
+    described: dict[str, str | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(
-            self.codes or self.keys or self.ids or self.external_ids or self.currencies or self.to_reverse or self.holds
-        )
+        return any((
+            self.codes, self.keys, self.ids, self.external_ids, self.currencies, self.to_reverse, self.holds,
+            self.described,
+        ))  # fmt: skip
 
 
 def needs_of(state: LedgerState, wishes: Sequence[Asked]) -> Needs:
@@ -77,6 +80,13 @@ def _need(needs: Needs, state: LedgerState, request: Request) -> None:
         case ReversalRequest():
             needs.to_reverse.add(request.entry_id)
             _need_ids(needs, state, request.id, None)
+        case AccountChangeRequest():
+            parent = request.patch.get("parent")
+            needs.described[request.code] = parent
+            needs.codes.update(code for code in (request.code, parent) if code and code not in accounts)
+        case StandingRequest():
+            needs.described[request.code] = None
+            needs.codes.update({request.code} - accounts.keys())
         case AccountRequest():
             needs.codes.update(code for code in (request.code, request.parent) if code and code not in accounts)
             needs.currencies = needs.currencies or bool(request.currency and state.currency(request.currency) is None)
@@ -109,7 +119,12 @@ async def load_facts(connection: Connection, state: LedgerState, needs: Needs) -
         state.entries.update(known)
         state.external_ids.update(external)
     if needs.currencies:
-        state.currencies.update(await store.load_currencies(connection, state.ledger.organization_id))
+        state.currencies.update(await books_store.load_currencies(connection, state.ledger.organization_id))
+    state.described.clear()
+    for code, parent in needs.described.items():
+        described = await store.load_described(connection, ledger_no, code, parent)
+        if described is not None:
+            state.described[code] = described
     for entry_id in needs.to_reverse:
         state.to_reverse.pop(entry_id, None)
         target = await store.load_entry_to_reverse(connection, ledger_no, entry_id)

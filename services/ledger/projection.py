@@ -14,11 +14,12 @@ from uuid import UUID
 import orjson
 
 from libs.common.errors import Rejection
-from services.ledger.account_records import AccountChanged, AccountOpened, AccountSheet
+from services.ledger.account_records import AccountChanged, AccountOpened
 from services.ledger.closing_records import PeriodMoved
 from services.ledger.domain import Stamp
 from services.ledger.hold_records import HoldLifted, HoldPlaced
 from services.ledger.records import EntryPosted, Record, Sealed
+from services.ledger.state import AccountSheet
 
 BLOCK_BITS = 16
 """Daily totals are kept by blocks of 2**16 sequences, so that they can be added up as of any of them."""

@@ -167,6 +167,8 @@ def _account(ledger: Ledger, row: asyncpg.Record) -> AccountAnswer:
         "overdraft": {"policy": row["overdraft_policy"], "limit": limit},
         "external_id": row["external_id"],
         "metadata": orjson.loads(row["metadata"]),
+        "frozen": row["frozen"],
+        "closed": row["closed"],
         "version": row["version"],
         "opened_at": row["opened_at"],
     }
@@ -280,6 +282,28 @@ def _event(row: asyncpg.Record) -> dict[str, Any]:
         "hash": bytes(row["hash"]).hex(),
         **{name: record[name] for name in ("entry", "account") if name in record},
     }
+
+
+async def list_account_versions(
+    connection: Connection, ledger: Ledger, account: str, sequence: int | None
+) -> list[dict[str, Any]]:
+    """The records that said what an account is, oldest first, up to a sequence."""
+    rows = await connection.fetch(
+        """
+        select g.payload
+        from accounts a
+        join account_changes c on c.ledger_no = a.ledger_no and c.account_no = a.no
+            and ($4::bigint is null or c.sequence <= $4)
+        join log g on g.ledger_no = c.ledger_no and g.sequence = c.sequence
+        where a.ledger_no = $1 and (a.code = $2 or a.id = $3)
+        order by g.sequence
+        """,
+        ledger.no,
+        account,
+        as_uuid(account),
+        sequence,
+    )
+    return [orjson.loads(row["payload"]) for row in rows]
 
 
 async def list_entries(

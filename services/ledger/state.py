@@ -7,16 +7,14 @@ sequence is the one in it. Decisions read it; only `LedgerState.apply` moves it 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from libs.common.account_changes import Frozen
 from libs.common.errors import Rejection
-from libs.common.journal import AccountType, OverdraftPolicy, Side
+from libs.common.journal import AccountType, CashFlowClass, Heading, OverdraftPolicy, Side, Translation
 from libs.common.money import ISO_4217, Currency
-
-Frozen = Literal["in", "out", "both"]
-"""Which lines a frozen account refuses: those on its normal side, those on the other, or all."""
 
 HoldStatus = Literal["pending", "captured", "released", "expired"]
 
@@ -171,6 +169,45 @@ class Closed(NamedTuple):
 
 NOTHING_CLOSED = Closed()
 
+
+class Parent(NamedTuple):
+    """The account above another one."""
+
+    no: int
+    code: str
+
+
+@dataclass(slots=True, kw_only=True)
+class AccountSheet:
+    """What is said of an account beyond what postings look at. `opened_at`: as its first record has it."""
+
+    name: str
+    heading: Heading | None = None
+    parent: Parent | None = None
+    reconcilable: bool = False
+    cash: bool = False
+    cash_flow_class: CashFlowClass | None = None
+    monetary: bool = True
+    translation: Translation = "closing"
+    external_id: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    opened_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the tables say of an account that someone wants changed.
+
+    `sheet` is what is said of it (`account_records.AccountSheet`), `version` the record that said so, `open_children`
+    are codes below it that are not closed, `above` are the codes from the parent that is wanted up to its root.
+    """
+
+    sheet: AccountSheet
+    version: int
+    open_children: list[str]
+    above: list[str]
+
+
 UNREAD = -1
 """The sequence of a state that has not been read."""
 
@@ -192,6 +229,7 @@ class LedgerState:
     external_ids: dict[str, UUID] = field(default_factory=dict)
     to_reverse: dict[UUID, EntryToReverse] = field(default_factory=dict)
     holds: dict[UUID, Hold] = field(default_factory=dict)
+    described: dict[str, Described] = field(default_factory=dict)
     closed: Closed = NOTHING_CLOSED
 
     @classmethod

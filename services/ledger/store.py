@@ -8,7 +8,7 @@ against every row of the ledger where statistics are missing (450 ms instead of 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,18 +17,20 @@ import orjson
 
 from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
-from libs.common.journal import CurrencyRequest, LedgerRequest, Side
-from libs.common.money import Currency
+from libs.common.journal import Heading, Side
 from services.ledger.projection import Batch
 from services.ledger.state import (
     Account,
+    AccountSheet,
     Closed,
+    Described,
     EntryToReverse,
     Hold,
     HoldLine,
     KnownEntry,
     KnownRequest,
     Ledger,
+    Parent,
     Posted,
     ReversedLine,
 )
@@ -248,10 +250,48 @@ async def load_holds(connection: Connection, ledger_no: int, ids: Sequence[UUID]
     return rows[0]["sequence"], holds
 
 
-async def load_currencies(connection: Connection, organization: UUID) -> dict[str, Currency]:
-    """The organization's own currencies."""
-    rows = await connection.fetch("select code, decimals from currencies where organization_id = $1", organization)
-    return {row["code"]: Currency(row["code"], row["decimals"]) for row in rows}
+async def load_described(connection: Connection, ledger_no: int, code: str, parent: str | None) -> Described | None:
+    """What is said of an account, what is open below it, and what is above the parent that is wanted for it."""
+    row = await connection.fetchrow(
+        """
+        with recursive above as (
+            select a.code, a.parent_no, 1 as steps from accounts a where a.ledger_no = $1 and a.code = $3
+            union all
+            select a.code, a.parent_no, above.steps + 1 from above
+            join accounts a on a.ledger_no = $1 and a.no = above.parent_no
+            where above.steps < 1000
+        )
+        select a.name, a.heading, a.parent_no, p.code as parent, a.reconcilable, a.cash, a.cash_flow_class, a.monetary,
+            a.translation, a.external_id, a.metadata, a.version,
+            (select g.payload::jsonb ->> 'recorded_at' from log g
+                where g.ledger_no = a.ledger_no and g.sequence = a.opened_sequence) as opened_at,
+            array(select c.code from accounts c where c.ledger_no = a.ledger_no and c.parent_no = a.no and not c.closed
+                order by c.code limit 100) as open_children,
+            array(select code from above) as above
+        from accounts a left join accounts p on p.ledger_no = a.ledger_no and p.no = a.parent_no
+        where a.ledger_no = $1 and a.code = $2
+        """,
+        ledger_no,
+        code,
+        parent,
+    )
+    if row is None:
+        return None
+    heading = orjson.loads(row["heading"]) if row["heading"] is not None else None
+    sheet = AccountSheet(
+        name=row["name"],
+        heading=Heading(number=heading["number"], name=heading["name"]) if heading is not None else None,
+        parent=Parent(row["parent_no"], row["parent"]) if row["parent"] is not None else None,
+        reconcilable=row["reconcilable"],
+        cash=row["cash"],
+        cash_flow_class=row["cash_flow_class"],
+        monetary=row["monetary"],
+        translation=row["translation"],
+        external_id=row["external_id"],
+        metadata=orjson.loads(row["metadata"]),
+        opened_at=row["opened_at"],
+    )
+    return Described(sheet, row["version"], row["open_children"], row["above"])
 
 
 async def committed(connection: Connection, ledger_no: int, batch: Batch, hash_: bytes) -> bool:
@@ -280,98 +320,6 @@ async def committed(connection: Connection, ledger_no: int, batch: Batch, hash_:
         rejections,
     )
     return int(stored) == len(keys)
-
-
-async def load_ledger(connection: Connection, organization: str, code: str) -> Ledger | None:
-    """A ledger by its codes."""
-    row = await connection.fetchrow(
-        """
-        select l.id, l.no, l.organization_id, o.slug, l.code, l.functional_currency, l.functional_decimals,
-            l.time_zone, l.day_cut_off, l.fiscal_year_start, l.retained_earnings
-        from organizations o join ledgers l on l.organization_id = o.id
-        where o.slug = $1 and l.code = $2
-        """,
-        organization,
-        code,
-    )
-    if row is None:
-        return None
-    return Ledger(
-        id=UUID(bytes=row["id"].bytes),
-        no=row["no"],
-        organization_id=row["organization_id"],
-        organization=row["slug"],
-        code=row["code"],
-        functional_currency=Currency(row["functional_currency"], row["functional_decimals"]),
-        time_zone=row["time_zone"],
-        day_cut_off=row["day_cut_off"],
-        fiscal_year_start=row["fiscal_year_start"],
-        retained_earnings=row["retained_earnings"],
-    )
-
-
-async def insert_organization(connection: Connection, id_: UUID, slug: str, name: str, at: datetime) -> bool:
-    """A new organization; False where the slug is taken."""
-    status = await connection.execute(
-        "insert into organizations (id, slug, name, opened_at) values ($1, $2, $3, $4) on conflict do nothing",
-        id_,
-        slug,
-        name,
-        at,
-    )
-    return status == "INSERT 0 1"
-
-
-async def insert_currency(connection: Connection, organization: UUID, request: CurrencyRequest) -> bool:
-    """A new custom currency; False where the code is taken."""
-    status = await connection.execute(
-        "insert into currencies (organization_id, code, decimals, name) values ($1, $2, $3, $4) on conflict do nothing",
-        organization,
-        request.code,
-        request.decimals,
-        request.name,
-    )
-    return status == "INSERT 0 1"
-
-
-async def insert_ledger(
-    connection: Connection,
-    id_: UUID,
-    organization: UUID,
-    request: LedgerRequest,
-    currency: Currency,
-    payload: bytes,
-    hash_: bytes,
-    recorded_at: datetime,
-) -> bool:
-    """A new ledger with its first log record; False where the organization has one of this code."""
-    hour, minute = request.day_cut_off.split(":")
-    status = await connection.fetchval(
-        """
-        with l as (
-            insert into ledgers (id, organization_id, code, name, functional_currency, functional_decimals, time_zone,
-                day_cut_off, fiscal_year_start, retained_earnings, sequence, hash, recorded_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $12, $13)
-            on conflict do nothing
-            returning no
-        )
-        insert into log (ledger_no, sequence, payload, hash) select no, 1, $11, $12 from l returning 1
-        """,
-        id_,
-        organization,
-        request.code,
-        request.name,
-        currency.code,
-        currency.exponent,
-        request.time_zone,
-        time(int(hour), int(minute)),
-        request.fiscal_year_start,
-        request.retained_earnings,
-        payload.decode(),
-        hash_,
-        recorded_at,
-    )
-    return status is not None
 
 
 async def load_records_of(
@@ -410,8 +358,3 @@ async def load_payloads(
         sequences,
     )
     return {row["sequence"]: (row["payload"].encode(), bytes(row["hash"]), row["reversed_by"]) for row in rows}
-
-
-async def organization_exists(connection: Connection, slug: str) -> bool:
-    """Whether there is an organization of this slug."""
-    return bool(await connection.fetchval("select exists (select from organizations where slug = $1)", slug))

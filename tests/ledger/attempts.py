@@ -4,6 +4,9 @@
     entry    | RENT debit 10.00; CASH credit 10.00; id 1; on 2026-03-01          | posted CASH=-10.00
     transfer | ALICE -> BOB 5.00                                                 | insufficient-funds available=0.00
     reverse  | 1; as invoicing                                                   | already-reversed
+    change   | CASH name=Till parent=ASSETS overdraft=none version=2             | changed
+    freeze   | CASH in                                                           | changed
+    close    | CASH                                                              | account-not-empty
 
 Rows act on one ledger (functional currency USD, own units WEI with 18 decimals and POINT-X with 0) in their order. A
 verdict is `opened` or `posted` with balances on their accounts' normal sides, or a rejection's code with facts of it.
@@ -18,8 +21,10 @@ from datetime import UTC, date, datetime, time
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from typing import Literal
 from uuid import UUID
 
+from libs.common.account_changes import AccountChangeRequest, AccountPatch, StandingRequest
 from libs.common.errors import Rejection
 from libs.common.journal import (
     AccountRequest,
@@ -34,9 +39,12 @@ from libs.common.journal import (
     organization_id,
 )
 from libs.common.money import ISO_4217, Currency, to_text
+from services.ledger.account_records import AccountChanged, AccountOpened
 from services.ledger.domain import Accepted, Request, Stamp, decide
 from services.ledger.records import EntryPosted, append
 from services.ledger.state import (
+    AccountSheet,
+    Described,
     EntryToReverse,
     KnownEntry,
     KnownRequest,
@@ -109,6 +117,8 @@ _NAMED = {"id", "external", "on", "as", "key", "body", "size", "metadata", "line
 def _request(kind: str, plain: list[str], named: dict[str, str], rates: list[list[str]]) -> Request:
     if kind == "open":
         return _account(plain[0])
+    if kind in ("change", "freeze", "unfreeze", "close"):
+        return _change(kind, plain[0])
     id_ = UUID(int=int(named["id"])) if "id" in named else None
     effective_on = date.fromisoformat(named["on"]) if "on" in named else None
     metadata: Metadata = {"m": "x" * int(named["metadata"])} if "metadata" in named else {}
@@ -139,6 +149,42 @@ def _request(kind: str, plain: list[str], named: dict[str, str], rates: list[lis
             )
         case _:
             raise AssertionError(f"nobody attempts to {kind}")
+
+
+def _change(kind: str, asked: str) -> AccountChangeRequest | StandingRequest:
+    code, *rest = asked.split()
+    options = dict(option.partition("=")[::2] for option in rest)
+    expected = int(options.pop("version")) if "version" in options else None
+    if kind != "change":
+        changes: dict[str, Literal["frozen", "unfrozen", "closed"]] = {
+            "freeze": "frozen", "unfreeze": "unfrozen", "close": "closed"
+        }  # fmt: skip
+        direction = rest[0] if kind == "freeze" else None
+        return StandingRequest(
+            code=code,
+            change=changes[kind],
+            direction=direction,  # type: ignore[arg-type] # a table's author names one that is
+            reason="why",
+            expected_version=expected,
+        )
+    patch = AccountPatch()
+    if "name" in options:
+        patch["name"] = options["name"]
+    if "parent" in options:
+        patch["parent"] = options["parent"] or None
+    if "metadata" in options:
+        patch["metadata"] = {"m": "x" * int(options["metadata"])}
+    if "class" in options:
+        patch["cash_flow_class"] = "operating"
+    if "cash" in options:
+        patch["cash"] = True
+    if "limit" in options:
+        patch["overdraft"] = Overdraft(policy="limit", limit=options["limit"])
+    if "overdraft" in options:
+        patch["overdraft"] = Overdraft(policy=options["overdraft"])  # type: ignore[arg-type] # and a policy
+    if expected is not None:
+        patch["expected_version"] = expected
+    return AccountChangeRequest(code=code, patch=patch)
 
 
 def _repeated(lines: list[LineRequest], times: int) -> list[LineRequest]:
@@ -174,6 +220,7 @@ class PlainBooks:
         default_factory=lambda: LedgerState(LEDGER, 1, 1, bytes(32), NOON, 1, currencies=dict(OWN_UNITS))
     )
     drawn: int = 1_000_000
+    sheets: dict[str, tuple[AccountSheet, int]] = field(default_factory=dict)
 
     def decide(self, attempt: Attempt) -> Accepted | Rejection | KnownRequest:
         """The verdict on one attempt; what is accepted moves the state."""
@@ -190,16 +237,38 @@ class PlainBooks:
             size=attempt.size,
             entry_id=UUID(int=self.drawn),
         )
+        self._describe(attempt.request)
         decision = decide(state, attempt.request, stamp)
         if isinstance(decision, Accepted):
             for record in decision.records:
                 append(state, record, stamp)
+                if isinstance(record, AccountOpened | AccountChanged):
+                    self.sheets[record.account.code] = (record.sheet, state.sequence)
                 if isinstance(record, EntryPosted):
                     self._know(record)
             state.requests[stamp.scope, stamp.key] = KnownRequest(stamp.fingerprint, Posted(state.sequence))
         elif isinstance(decision, Rejection) and decision.code != "key-reused-with-other-content":
             state.requests[stamp.scope, stamp.key] = KnownRequest(stamp.fingerprint, decision)
         return decision
+
+    def _describe(self, request: Request) -> None:
+        """What the tables would say of an account that is to change."""
+        self.state.described.clear()
+        if not isinstance(request, AccountChangeRequest | StandingRequest) or request.code not in self.sheets:
+            return
+        sheet, version = self.sheets[request.code]
+        accounts = self.state.accounts
+        children = [
+            code for code, (below, _) in self.sheets.items() if below.parent and below.parent.code == request.code
+        ]
+        above = []
+        code = request.patch.get("parent") if isinstance(request, AccountChangeRequest) else None
+        while code in self.sheets:
+            above.append(code)
+            parent = self.sheets[code][0].parent
+            code = parent.code if parent else None
+        open_children = [code for code in children if not accounts[code].closed]
+        self.state.described[request.code] = Described(sheet, version, open_children, above)
 
     def _know(self, record: EntryPosted) -> None:
         state = self.state
@@ -234,7 +303,8 @@ class PlainBooks:
         elif isinstance(decision, Rejection):
             reached, found = decision.code, {name: str(value) for name, value in decision.facts.items()}
         else:
-            reached = "opened" if isinstance(attempt.request, AccountRequest) else "posted"
+            changed = isinstance(attempt.request, AccountChangeRequest | StandingRequest)
+            reached = "changed" if changed else "opened" if isinstance(attempt.request, AccountRequest) else "posted"
             found = {code: self.balance(code) for code in attempt.words if code in self.state.accounts}
         assert (reached, {word: found.get(word) for word in attempt.words}) == (attempt.verdict, attempt.words), (
             f"\n{attempt.row}\n  gives {decision}"

@@ -7,11 +7,12 @@ from services.ledger.accounts import pair_currency, shape_faults
 from tests.ledger.asking import account
 from tests.ledger.attempts import PlainBooks, play, rules, table
 
-TABLES = ("accounts",)
+TABLES = ("accounts", "account-changes")
 
 
-def test_every_account_gets_its_verdict() -> None:
-    play(rules("accounts"))
+@pytest.mark.parametrize("name", TABLES)
+def test_every_account_gets_its_verdict(name: str) -> None:
+    play(rules(name))
 
 
 def test_numbers_have_no_gaps() -> None:

@@ -1,0 +1,162 @@
+"""What every route that writes does: who asks, the body checked, the request asked, the answer or the problem.
+
+A wish's organization, service and subject come from the token alone.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common import metrics
+from libs.common.auth import Caller
+from libs.common.clock import new_id
+from libs.common.errors import Fault, Rejection
+from libs.common.http import App, Operation, add_hot_route, exchange_of, json_response, read_body, require_json
+from libs.common.idempotency import is_retry, key_of
+from libs.common.json_text import parse_json
+from libs.common.openapi import REF
+from libs.common.problems import malformed, malformed_by, rejection_problem
+from services.ledger import commands
+from services.ledger.commands import Answer, Asker, Books, Wish, fingerprint_of
+from services.ledger.domain import Request as WantedRequest
+from services.ledger.rejections import CONFLICTS, NOT_FOUND
+
+PREFIX = "/api/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A plain route that writes, and its entry in the OpenAPI document. `status` is that of what is done now."""
+
+    path: str
+    scope: str
+    respond: Callable[[Request], Awaitable[Response]]
+    body: TypeAdapter[Any]
+    summary: str
+    answer: Any = None
+    method: str = "POST"
+    status: int = 201
+
+    def add_to(self, app: App) -> None:
+        """Puts the route into the application."""
+        path = PREFIX + self.path
+        name = "".join(part.capitalize() for part in self.summary.replace("'", "").split()[1:]) + "Request"
+        models: dict[str, Any] = {name: (self.body, "validation")}
+        schema: dict[str, Any] = {"type": "object"}
+        if self.answer is not None:
+            models[self.answer.__name__] = (TypeAdapter(self.answer), "serialization")
+            schema = {"$ref": REF.format(model=self.answer.__name__)}
+        parameters = [KEY_PARAMETER]
+        for place, parameter in (("{ledger}", LEDGER_PARAMETER), ("{id}", ID_PARAMETER), ("{code}", CODE_PARAMETER)):
+            if place in path:
+                parameters = [*parameters, parameter]
+        entry = {
+            "summary": self.summary,
+            "parameters": parameters,
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": {"$ref": REF.format(model=name)}}},
+            },
+            "responses": {
+                str(self.status): {"description": "Done.", "content": {"application/json": {"schema": schema}}}
+            },
+        }
+        add_hot_route(app, path, self.respond, Operation(self.method, path, self.scope, entry, models))
+
+
+LEDGER_PARAMETER = {"name": "ledger", "in": "path", "required": True, "schema": {"type": "string"}}
+ID_PARAMETER = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+CODE_PARAMETER = {"name": "code", "in": "path", "required": True, "schema": {"type": "string"}}
+KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": "^[!-~]{1,200}$"},
+}
+
+
+def asker_of(caller: Caller) -> Asker:
+    """The asker that a token speaks for; its keys are its own."""
+    service = caller.service or "api"
+    return Asker(caller.own_organization(), service, caller.subject, f"{service}/{caller.subject}")
+
+
+async def json_body(request: Request, bytes_max: int | None = None, empty: Any = None) -> tuple[bytes, Any]:
+    """The body as sent and as JSON; an empty one is `empty` where that is given. Raises Problem 4xx."""
+    raw = await read_body(request, bytes_max)
+    if not raw and empty is not None:
+        return b"{}", empty
+    require_json(request)
+    return raw, parse_json(raw)
+
+
+def check(model: TypeAdapter[Any], raw: bytes, value: Any) -> Any:
+    """The body as the model has it. Raises Problem 422 that names every place."""
+    try:
+        return model.validate_json(raw)
+    except ValidationError as error:
+        raise malformed_by(error, value) from error
+
+
+def answered(answer: Answer, request: Request, status: int = 201) -> Response:
+    """The entry or account, or the rejection as a problem; both say whether they were remembered."""
+    headers = {"Idempotency-Replayed": "true"} if answer.replayed else {}
+    if answer.rejection is not None:
+        problem = rejection_problem(answer.rejection, status_of(answer.rejection))
+        problem.headers.update(headers)
+        raise problem
+    assert answer.body is not None
+    if not answer.sequence:
+        return json_response(answer.body, 200, headers)
+    noun, name = ("entries", answer.body["id"]) if answer.kind == "entry" else ("accounts", answer.body["code"])
+    headers["Location"] = f"{PREFIX}/ledgers/{request.path_params['ledger']}/{noun}/{name}"
+    return json_response(answer.body, status, headers)
+
+
+def is_dry_run(request: Request) -> bool:
+    """Whether `?dry_run=true` asks for the verdict alone; raises Problem 422 for anything but true and false."""
+    asked = request.query_params.get("dry_run", "false")
+    if asked not in ("true", "false"):
+        raise malformed([Fault("dry_run", "is true or false")])
+    return asked == "true"
+
+
+def status_of(rejection: Rejection) -> Literal[404, 409, 422]:
+    """The HTTP status of a rejection."""
+    if rejection.code in NOT_FOUND:
+        return 404
+    return 409 if rejection.code in CONFLICTS else 422
+
+
+async def ask(
+    books: Books,
+    request: Request,
+    caller: Caller,
+    wanted: WantedRequest,
+    raw: bytes,
+    value: Any,
+    *,
+    dry_run: bool = False,
+) -> Answer:
+    """One request through the ledger's writer; its key is scoped to the caller, `value` is what the key stands for."""
+    key = key_of(request, required=False)
+    wish = Wish(
+        asker=asker_of(caller),
+        ledger=request.path_params["ledger"],
+        request=wanted,
+        key=key or str(new_id()),
+        fingerprint=fingerprint_of([request.url.path.rpartition("/")[2], value]),
+        size=len(raw),
+        lookup=is_retry(request),
+        traceparent=exchange_of(request).traceparent,
+        dry_run=dry_run,
+    )
+    answer = await commands.ask(books, wish)
+    kind = type(wanted).__name__.removesuffix("Request").lower()
+    outcome = "rejected" if answer.rejection else "dry-run" if dry_run else "posted"
+    metrics.LEDGER_TX.labels(kind, outcome).inc()
+    return answer
