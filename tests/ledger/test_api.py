@@ -185,6 +185,31 @@ async def test_bad_input_is_told_what_is_wrong_and_where(
     assert balance["posted"] == "0.00"
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v1/ledgers?limti=5"),
+        ("GET", f"{ENTRIES}?acount=1010-CASH"),
+        ("GET", "/api/v1/ledgers/main/accounts/1010-CASH/balance?effective_at=2026-01-14"),
+        ("GET", "/api/v1/ledgers/main/log?after=1&to=2"),
+        ("GET", "/api/v1/ledgers/main/reports/trial-balance?as_of=2026-01-14"),
+        ("POST", f"{ENTRIES}?dry_run=true"),
+        ("POST", f"{ENTRIES}/bulk?mode=each&atomic=true"),
+    ],
+)
+async def test_a_query_parameter_that_is_not_known_is_not_ignored(service: Service, method: str, path: str) -> None:
+    """A misspelt filter would answer for everything, and nobody would notice."""
+    name = path.rpartition("&")[2].rpartition("?")[2].partition("=")[0]
+    status, problem, _ = await service.send(method, path, rent() if method == "POST" else None)
+    assert (status, problem["code"], [fault["pointer"] for fault in problem["errors"]]) == (
+        422,
+        "malformed",
+        [f"/{name}"],
+    )
+    _, balance, _ = await service.send("GET", "/api/v1/ledgers/main/accounts/5000-RENT/balance")
+    assert balance["posted"] == "0.00"
+
+
 async def test_fifty_copies_are_one_entry_and_equal_answers(service: Service) -> None:
     headers = {"Idempotency-Key": "k-1"}
     answers = await asyncio.gather(*(service.send("POST", ENTRIES, rent(), headers) for _ in range(50)))

@@ -247,7 +247,7 @@ async def test_nobody_waits_for_a_writer_that_ended(books: Books, database: Ledg
             second = enqueue(books, ledger, wish(entry("A debit 1.00", "B credit 1.00"), "k2"))
             assert writer._task is not None
             writer._task.cancel()
-            told = await asyncio.gather(first, second, return_exceptions=True)
+            told = await asyncio.wait_for(asyncio.gather(first, second, return_exceptions=True), 10)
     finally:
         await elsewhere.close()
     assert [type(answer) for answer in told] == [Transient, Transient]

@@ -106,7 +106,7 @@ async def test_a_rejection_whose_answer_was_lost_is_remembered_once(faulty: Faul
     asked = asyncio.create_task(tell(faulty.books, entry("A credit 1.00", "B debit 1.00"), "k1"))
     answer = await cut_under_way(faulty, asked, commits=commits)
     assert answer.rejection is not None
-    assert answer.rejection.code == "insufficient-funds"
+    assert (answer.rejection.code, answer.replayed) == ("insufficient-funds", False)
     assert await stored(faulty) == [("k1", None, True)]
     assert await faulty.direct.fetchval("select sequence from ledgers") == 3
 

@@ -130,6 +130,17 @@ ENTERING = [
         (HTTP + "test_nul_in_the_address_is_refused",),
     ),
     Removal(
+        "unknown-query-parameter",
+        "A query parameter that a route does not know is refused, not ignored.",
+        "libs/common/http.py",
+        'if request.scope["query_string"]:',
+        'if not request.scope["path"]:',
+        (
+            HTTP + "test_an_unknown_query_parameter_is_refused",
+            "tests/ledger/test_api.py::test_a_query_parameter_that_is_not_known_is_not_ignored",
+        ),
+    ),
+    Removal(
         "name-used-twice",
         "A name that is twice in a JSON object is refused.",
         "libs/common/json_text.py",
