@@ -206,6 +206,6 @@ async def test_too_many_dead_letters_stop_it_and_skip_nothing(
         assert len(await bench.dead_letters()) == 3
         return
     with pytest.raises(TooManyDeadLetters, match=r"nothing of this batch was skipped"):
-        await consumer.run(asyncio.Event())
+        await asyncio.wait_for(consumer.run(asyncio.Event()), 20)
     assert await bench.position() == 0
     assert await bench.dead_letters() == []

@@ -98,6 +98,14 @@ ENTERING = [
         ),
     ),
     Removal(
+        "bad-tokens-without-limit",
+        "An address that sends bad tokens is slowed.",
+        "services/gateway/limits.py",
+        "return _too_many_refused(cause, wait_s) if wait_s else cause",
+        "return cause",
+        (GATEWAY + "test_limits.py::test_bad_tokens_are_limited_by_address_and_good_ones_pass",),
+    ),
+    Removal(
         "key-sent-twice-to-the-gateway",
         "An Idempotency-Key that is sent twice is refused.",
         "services/gateway/incoming.py",
