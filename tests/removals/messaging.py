@@ -171,14 +171,6 @@ MESSAGING = [
         (ASKED + "test_a_wrong_shape_is_answered_and_leaves_no_trace",),
     ),
     Removal(
-        "key-not-looked-up",
-        "A request over Kafka may come again, so its key is always looked up.",
-        REQUESTS,
-        "lookup=True,",
-        "lookup=False,",
-        (ASKED + "test_an_answer_that_was_lost_comes_again",),
-    ),
-    Removal(
         "cursor-before-facts",
         "A cursor moves when its facts are acknowledged.",
         RELAY,

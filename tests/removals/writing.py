@@ -76,8 +76,8 @@ WRITING = [
         "rows-not-counted",
         "The statement fails where a step wrote fewer rows than the batch has.",
         STORE,
-        "= $52::bigint[]",
-        "<= $52::bigint[]",
+        "from y), (select count(*) from p)]\n        = $",
+        "from y), (select count(*) from p)]\n        <= $",
         (
             BATCHES + "test_a_balance_decided_on_an_older_one_is_never_stored",
             BATCHES + "test_a_writer_whose_cache_is_stale_finds_out_and_answers_right",
