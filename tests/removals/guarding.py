@@ -210,4 +210,12 @@ GUARDING = [
         ROLES + "test_a_reader_without_settings_sees_nothing",
         ROLES + "test_a_reader_whose_connection_was_another_callers_sees_nothing",
     ),
+    Removal(
+        "sql-holds-of-other-ledgers",
+        "A reader sees the holds and closings of the ledger it asked for.",
+        "services/ledger/migrations/0005_holds_and_closings.sql",
+        "using (ledger_no = nullif(current_setting(''ledgerbus.ledger'', true), '''')::integer)",
+        "using (true)",
+        (ROLES + "test_a_reader_sees_one_organization_and_one_ledger",),
+    ),
 ]
