@@ -170,7 +170,7 @@ async def test_who_asks_is_checked(url: str, client: aiohttp.ClientSession) -> N
 async def test_a_query_parameter_is_named(url: str, client: aiohttp.ClientSession) -> None:
     async with client.get(f"{url}/easy/read/x?n=many") as answer:
         told = await problem(answer)
-    assert told["errors"] == [{"pointer": "", "detail": "query parameter 'n' is 'many', but must be a whole number"}]
+    assert told["errors"] == [{"pointer": "/n", "detail": "is 'many', but must be a whole number"}]
 
 
 @pytest.mark.parametrize(

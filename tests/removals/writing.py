@@ -87,14 +87,11 @@ WRITING = [
     ),
     Removal(
         "key-taken-meanwhile-not-looked-up",
-        "A request whose key or id another writer used meanwhile is looked up and decided again.",
+        "A request whose key another writer used meanwhile is looked up and decided again.",
         WRITER,
         "for wish in prepared.wishes:\n                    wish.lookup = True\n                return",
         "return",
-        (
-            RACES + "test_copies_of_one_request_at_several_writers_are_one_entry",
-            RACES + "test_one_external_id_at_several_writers_is_one_entry",
-        ),
+        (RACES + "test_copies_of_one_request_at_several_writers_are_one_entry",),
     ),
     Removal(
         "key-taken-meanwhile-is-a-defect",
