@@ -237,7 +237,7 @@ class LedgerApi:
         caller = await authenticate(request, "ledger:post")
         mode = request.query_params.get("mode", "each")
         if mode not in ("each", "atomic"):
-            raise malformed([Fault("mode", "is each or atomic")])
+            raise malformed([Fault("/mode", "is each or atomic")])
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type not in ("application/x-ndjson", "application/jsonl"):
             raise Problem(
@@ -311,6 +311,8 @@ class Post:
         for place, parameter in (("{ledger}", _LEDGER_PARAMETER), ("{id}", _ID_PARAMETER)):
             if place in path:
                 parameters = [*parameters, parameter]
+        if self.scope == "ledger:post":
+            parameters = [*parameters, _DRY_RUN_PARAMETER]
         entry = {
             "summary": self.summary,
             "parameters": parameters,
@@ -325,6 +327,13 @@ class Post:
 
 _LEDGER_PARAMETER = {"name": "ledger", "in": "path", "required": True, "schema": {"type": "string"}}
 _ID_PARAMETER = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+_DRY_RUN_PARAMETER = {
+    "name": "dry_run",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "enum": ["true", "false"]},
+    "description": "Asks for the verdict alone: nothing is posted or remembered.",
+}
 _KEY_PARAMETER = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -373,7 +382,7 @@ def is_dry_run(request: Request) -> bool:
     """Whether `?dry_run=true` asks for the verdict alone; raises Problem 422 for anything but true and false."""
     asked = request.query_params.get("dry_run", "false")
     if asked not in ("true", "false"):
-        raise malformed([Fault("dry_run", "is true or false")])
+        raise malformed([Fault("/dry_run", "is true or false")])
     return asked == "true"
 
 

@@ -193,8 +193,9 @@ async def test_bad_input_is_told_what_is_wrong_and_where(
         ("GET", "/api/v1/ledgers/main/accounts/1010-CASH/balance?effective_at=2026-01-14"),
         ("GET", "/api/v1/ledgers/main/log?after=1&to=2"),
         ("GET", "/api/v1/ledgers/main/reports/trial-balance?as_of=2026-01-14"),
-        ("POST", f"{ENTRIES}?dry_run=true"),
+        ("POST", f"{ENTRIES}?dry-run=true"),
         ("POST", f"{ENTRIES}/bulk?mode=each&atomic=true"),
+        ("POST", "/api/v1/ledgers/main/accounts?dry_run=true"),
     ],
 )
 async def test_a_query_parameter_that_is_not_known_is_not_ignored(service: Service, method: str, path: str) -> None:
@@ -359,14 +360,14 @@ async def test_all_or_none_over_http(service: Service) -> None:
     status, (problem,), _ = await service.lines(path, [], headers)
     assert (status, problem["code"]) == (422, "malformed")
     status, (problem,), _ = await service.lines(f"{ENTRIES}/bulk?mode=some", good, headers)
-    assert (status, problem["errors"][0]["pointer"]) == (422, "mode")
+    assert (status, problem["errors"][0]["pointer"]) == (422, "/mode")
 
 
 async def test_a_dry_run_over_http(service: Service) -> None:
     status, tried, _ = await service.send("POST", f"{ENTRIES}?dry_run=true", rent("1.00"))
     assert (status, tried["sequence"], tried["hash"]) == (200, None, None)
     status, problem, _ = await service.send("POST", f"{ENTRIES}?dry_run=maybe", rent("1.00"))
-    assert (status, problem["errors"][0]["pointer"]) == (422, "dry_run")
+    assert (status, problem["errors"][0]["pointer"]) == (422, "/dry_run")
     transfer = {"from": "2001-ALICE", "to": "1010-CASH", "amount": "1.00"}
     status, problem, _ = await service.send("POST", "/api/v1/ledgers/main/transfers?dry_run=true", transfer)
     assert (status, problem["code"]) == (422, "transfer-sides-differ")
