@@ -11,6 +11,7 @@ BACKEND ?= embedded
 PYTEST_FLAGS ?=
 BENCH ?= ledger
 ROUNDS ?= 5
+REMOVALS ?=
 export BACKEND
 
 .PHONY: help
@@ -23,6 +24,7 @@ help: ## this list
 	@echo "  BACKEND=...       what the tests run on: embedded (the default), external, testcontainers"
 	@echo "  PYTEST_FLAGS=...  more for pytest, such as '-k money' or '-n 2'"
 	@echo "  BENCH=...         which benchmark"
+	@echo "  REMOVALS=...      which guards, by name (all where none is named)"
 
 $(READY): pyproject.toml requirements-dev.lock requirements-uv.lock .ci/environment
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" .ci/environment
@@ -72,6 +74,10 @@ test-fast: $(READY) ## the tests that need no PostgreSQL, Kafka, stack or socket
 .PHONY: reliability
 reliability: $(READY) ## kill -9 and other faults under load, ROUNDS=5 of each kind
 	@$(BIN)/python -m tests.reliability.rounds --rounds $(ROUNDS)
+
+.PHONY: removals
+removals: $(READY) ## take each guard out in turn and see that a test notices
+	@$(BIN)/python -m tests.removals $(REMOVALS)
 
 .PHONY: check
 check: lint types contracts test ## all of it: lint, types, contracts, then tests (tidy and drift checks are tests)

@@ -66,8 +66,8 @@ def parse_limit(text: str | None) -> int:
     if text is None:
         return LIMIT_DEFAULT
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= LIMIT_MAX):
-        detail = f"query parameter 'limit' must be a whole number from 1 to {LIMIT_MAX}"
-        raise Problem(422, "malformed", f"The {detail}.", errors=[Fault("", detail)])
+        detail = f"must be a whole number from 1 to {LIMIT_MAX}"
+        raise Problem(422, "malformed", f"/limit {detail}.", errors=[Fault("/limit", detail)])
     return int(text)
 
 
@@ -87,4 +87,4 @@ def _checksum(content: bytes, key: bytes) -> bytes:
 
 
 def _invalid(detail: str) -> Problem:
-    return Problem(422, "cursor-invalid", detail, errors=[Fault("", "query parameter 'cursor' is not usable here")])
+    return Problem(422, "cursor-invalid", detail, errors=[Fault("/cursor", "is not usable here")])

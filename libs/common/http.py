@@ -12,6 +12,9 @@ as plain functions of a Starlette request, added with `add_hot_route`, which rea
         ...
         return json_response(posted, 201)
 
+A query parameter that a route does not know is refused once the caller is known: misspelt, it would be ignored in
+silence. FastAPI routes know theirs by their signature, hot ones by their `Operation`.
+
 Limits: `BODY_BYTES_MAX` a body unless the route says otherwise (`allow_body`), `HEADER_BYTES_MAX` of headers, the
 deadline the sender gave (X-Request-Deadline-Ms) and never more than the application's own. Streams lift both and are
 held to `BODY_IDLE_S` between two pieces instead.
@@ -22,8 +25,9 @@ from typing import Annotated, Any, Final, TypeVar
 
 import orjson
 from fastapi import APIRouter, FastAPI, Security
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
-from fastapi.params import Form
+from fastapi.params import Form, ParamTypes
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer, SecurityScopes
 from pydantic import TypeAdapter, ValidationError
@@ -34,11 +38,11 @@ from starlette.types import ASGIApp
 
 from libs.common.auth import Caller, Verifier
 from libs.common.edge import BODY_BYTES_MAX, Edge, EdgeSettings, Exchange, exchange_of
-from libs.common.errors import Problem
+from libs.common.errors import Fault, Problem
 from libs.common.health import Ready, add_health
-from libs.common.json_text import parse_json
+from libs.common.json_text import parse_json, pointer_token
 from libs.common.openapi import Operation, openapi_document
-from libs.common.problems import malformed_by
+from libs.common.problems import FAULTS_MAX, malformed, malformed_by
 
 __all__ = [
     "BODY_BYTES_MAX", "App", "EdgeSettings", "Exchange", "Operation", "add_hot_route", "allow_body", "authenticate",
@@ -120,10 +124,23 @@ class _CheckedRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A FastAPI route whose JSON body is checked by `json_text`; another content type than JSON is 415."""
+    """A FastAPI route whose JSON body is checked by `json_text`; another content type than JSON is 415.
+
+    `query_names` are the query parameters it knows, its dependencies' too.
+    """
+
+    query_names: frozenset[str]
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
-        respond = super().get_route_handler()
+        parameters = get_flat_params(self.dependant)
+        self.query_names = frozenset(
+            parameter.alias
+            for parameter in parameters
+            if getattr(parameter.field_info, "in_", None) is ParamTypes.query
+        )
+        respond: Callable[[Request], Awaitable[Response]] = super().get_route_handler()
+        if not any(dependency.call is _authenticate for dependency in self.dependant.dependencies):
+            respond = _with_known_query(respond)
         if self.body_field is None or isinstance(self.body_field.field_info, Form):
             return respond
 
@@ -135,6 +152,19 @@ class StrictRoute(APIRoute):
         return respond_checked
 
 
+class HotRoute(Route):
+    """A plain route that names itself in the scope, since metrics and spans are called by it."""
+
+    def __init__(self, operation: Operation, respond: Callable[[Request], Awaitable[Response]]) -> None:
+        async def respond_named(request: Request) -> Response:
+            request.scope["route"] = self
+            return await respond(request)
+
+        super().__init__(operation.path, respond_named, methods=[operation.method])
+        parameters = operation.entry.get("parameters", ())
+        self.query_names = frozenset(parameter["name"] for parameter in parameters if parameter["in"] == "query")
+
+
 def router(prefix: str = "", tags: Sequence[str] = ()) -> APIRouter:
     """A router for comfortable routes, to be included in the application."""
     return APIRouter(prefix=prefix, tags=list(tags), route_class=StrictRoute, redirect_slashes=False)
@@ -143,18 +173,12 @@ def router(prefix: str = "", tags: Sequence[str] = ()) -> APIRouter:
 def add_hot_route(app: App, path: str, respond: Callable[[Request], Awaitable[Response]], operation: Operation) -> None:
     """Put a plain route ahead of all others. `operation` is its OpenAPI entry, written by hand."""
     assert operation.path == path
-
-    async def respond_named(request: Request) -> Response:
-        request.scope["route"] = route  # FastAPI's own routes say so; metrics and spans are called by it
-        return await respond(request)
-
-    route = Route(path, respond_named, methods=[operation.method])
-    app.router.routes.insert(0, route)
+    app.router.routes.insert(0, HotRoute(operation, respond))
     app.operations.append(operation)
 
 
 async def authenticate(request: Request, scope: str) -> Caller:
-    """The caller of a plain route. Raises Problem 401 or 403."""
+    """The caller of a plain route. Raises Problem 401 or 403, and 422 for a query parameter the route does not know."""
     values = request.headers.getlist("authorization")
     if len(values) > 1:
         raise Problem(401, "token-malformed", "The Authorization header was sent more than once.")
@@ -162,7 +186,26 @@ async def authenticate(request: Request, scope: str) -> Caller:
     caller = await app.verifier.verify(values[0] if values else None)
     exchange_of(request).caller = caller
     caller.require(scope)
+    refuse_unknown_query(request)
     return caller
+
+
+def refuse_unknown_query(request: Request) -> None:
+    """Raise Problem 422 unless the route knows every query parameter."""
+    if request.scope["query_string"]:
+        known: frozenset[str] = request.scope["route"].query_names
+        unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
+        if unknown:
+            told = f"is no query parameter here; known are: {', '.join(sorted(known)) or 'none'}"
+            raise malformed([Fault(f"/{pointer_token(name[:60])}", told) for name in unknown[:FAULTS_MAX]])
+
+
+def _with_known_query(respond: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def respond_checked(request: Request) -> Response:
+        refuse_unknown_query(request)
+        return await respond(request)
+
+    return respond_checked
 
 
 _BEARER: Final = HTTPBearer(auto_error=False, scheme_name="bearer", bearerFormat="JWT")

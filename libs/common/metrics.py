@@ -94,7 +94,8 @@ LEDGER_TX = _counter(
     "A jump of rejected: see ledger_rejections_total by code. Fall to zero: is the writer alive, is a lease stuck?",
 )  # fmt: skip
 LEDGER_POSTING_LATENCY_MS = _histogram(
-    "ledger_posting_latency_ms", "ms", [], LATENCY_MS, "From taking a posting request to its durable outcome.",
+    "ledger_posting_latency_ms", "ms", [], LATENCY_MS,
+    "From taking a posting request, over REST or from Kafka (bulk left out), to its durable outcome.",
     "Split it: ledger_queue_wait_ms (too much at once) or ledger_statement_duration_ms (the database).",
 )  # fmt: skip
 LEDGER_SERIALIZATION_RETRIES = _counter(

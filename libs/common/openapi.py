@@ -31,7 +31,10 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
                 "type": "object",
                 "required": ["pointer", "detail"],
                 "properties": {
-                    "pointer": {"type": "string", "description": "RFC 6901 pointer into the body."},
+                    "pointer": {
+                        "type": "string",
+                        "description": "RFC 6901 pointer into the body, or to a query parameter by its name.",
+                    },
                     "detail": {"type": "string"},
                 },
             },

@@ -94,12 +94,15 @@ def malformed_by(error: ValidationError, value: Any) -> Problem:
 def faults_of(errors: Iterable[ErrorDetails | Mapping[str, Any]], value: Any) -> list[Fault]:
     """pydantic's errors as faults, `FAULTS_MAX` at most.
 
-    `value` is the parsed body: steps of a location that are not in it (names of a union's members) are left out.
+    `value` is the parsed body: steps of a location that are not in it (names of a union's members) are left out. The
+    pointer to a query parameter is its name.
     """
     faults: list[Fault] = []
     for error in errors:
         where = tuple(error["loc"])
-        if where and where[0] in ("query", "path", "header", "cookie"):
+        if where and where[0] == "query":
+            faults.append(Fault(f"/{pointer_token(str(where[-1])[:60])}", _sentence(error)))
+        elif where and where[0] in ("path", "header", "cookie"):
             faults.append(Fault("", f"{where[0]} parameter {str(where[-1])[:60]!r} {_sentence(error)}"))
         else:
             steps = where[1:] if where and where[0] == "body" and value is None else where

@@ -1,4 +1,7 @@
-"""Rate limits: a token bucket per organization, caller and rate class.
+"""Rate limits: a token bucket per organization, caller and rate class, and one per address for tokens that are refused.
+
+Who is refused too often from one address is told 429 instead of 401. A good token is never refused for its neighbours'
+sake: behind a proxy of one's own all clients have one address.
 
 A bucket is two numbers, refilled when it is asked. Buckets are kept in the order of their use and the longest unused is
 forgotten first; a forgotten bucket starts full, which is what it would have become. Each gateway process counts for
@@ -6,7 +9,7 @@ itself, so the limit of the platform is this one times the number of processes.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
@@ -34,13 +37,47 @@ RATES: Final[Mapping[RateClass, Rate]] = {
 """Generous: they stop a runaway client, not a busy one."""
 
 
-class Limits:
-    """All buckets of one process."""
+UNAUTHORIZED: Final = Rate(50, 500)
+"""Requests of one address whose token is missing or not good."""
 
-    def __init__(self, rates: Mapping[RateClass, Rate] = RATES, buckets_max: int = BUCKETS_MAX) -> None:
-        self._rates = rates
+
+class Buckets:
+    """Buckets by their key, the longest unused first."""
+
+    def __init__(self, buckets_max: int) -> None:
         self._buckets_max = buckets_max
-        self._buckets: OrderedDict[tuple[str | None, str, RateClass], list[float]] = OrderedDict()
+        self._buckets: OrderedDict[Hashable, list[float]] = OrderedDict()
+
+    def take(self, key: Hashable, rate: Rate, now_s: float) -> tuple[int, int]:
+        """Takes one token: how many whole ones are left, and 0; of an empty bucket 0, and the seconds to wait."""
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            if len(self._buckets) >= self._buckets_max:
+                self._buckets.popitem(last=False)
+            bucket = self._buckets[key] = [rate.burst, now_s]
+        else:
+            self._buckets.move_to_end(key)
+            bucket[0] = min(rate.burst, bucket[0] + (now_s - bucket[1]) * rate.per_s)
+            bucket[1] = now_s
+        if bucket[0] < 1:
+            return 0, max(1, ceil((1 - bucket[0]) / rate.per_s))
+        bucket[0] -= 1
+        return int(bucket[0]), 0
+
+
+class Limits:
+    """All buckets of one process. Callers and addresses have buckets of their own, so that neither displaces others."""
+
+    def __init__(
+        self,
+        rates: Mapping[RateClass, Rate] = RATES,
+        buckets_max: int = BUCKETS_MAX,
+        unauthorized: Rate = UNAUTHORIZED,
+    ) -> None:
+        self._rates = rates
+        self._unauthorized = unauthorized
+        self._callers = Buckets(buckets_max)
+        self._addresses = Buckets(buckets_max)
         self._policies = {
             rate_class: f'"{rate_class}";q={rate.burst};w={max(1, ceil(rate.burst / rate.per_s))}'.encode()
             for rate_class, rate in rates.items()
@@ -53,25 +90,18 @@ class Limits:
 
         Raises Problem 429 with Retry-After when the bucket is empty.
         """
-        rate = self._rates[rate_class]
-        key = (organization, subject, rate_class)
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            if len(self._buckets) >= self._buckets_max:
-                self._buckets.popitem(last=False)
-            bucket = self._buckets[key] = [rate.burst, now_s]
-        else:
-            self._buckets.move_to_end(key)
-            bucket[0] = min(rate.burst, bucket[0] + (now_s - bucket[1]) * rate.per_s)
-            bucket[1] = now_s
-        if bucket[0] < 1:
-            wait_s = max(1, ceil((1 - bucket[0]) / rate.per_s))
+        left, wait_s = self._callers.take((organization, subject, rate_class), self._rates[rate_class], now_s)
+        if wait_s:
             raise _too_many(rate_class, wait_s, self._policies[rate_class].decode())
-        bucket[0] -= 1
         return [
             (b"ratelimit-policy", self._policies[rate_class]),
-            (b"ratelimit", b'"%b";r=%d;t=1' % (rate_class.encode(), int(bucket[0]))),
+            (b"ratelimit", b'"%b";r=%d;t=1' % (rate_class.encode(), left)),
         ]
+
+    def refusal(self, address: str, cause: Problem, now_s: float) -> Problem:
+        """What a request without a good token is told: the cause, or 429 where too many came from its address."""
+        _, wait_s = self._addresses.take(address, self._unauthorized, now_s)
+        return _too_many_refused(cause, wait_s) if wait_s else cause
 
 
 def _too_many(rate_class: RateClass, wait_s: int, policy: str) -> Problem:
@@ -86,4 +116,15 @@ def _too_many(rate_class: RateClass, wait_s: int, policy: str) -> Problem:
             "RateLimit-Policy": policy,
             "RateLimit": f'"{rate_class}";r=0;t={wait_s}',
         },
+    )
+
+
+def _too_many_refused(cause: Problem, wait_s: int) -> Problem:
+    return Problem(
+        429,
+        "too-many-requests",
+        f"Too many requests without a good token came from this address; wait {wait_s} s. {cause.detail}",
+        facts={"rate_class": "unauthorized", "retry_after_s": wait_s, "cause": cause.code},
+        retryable=True,
+        headers={"Retry-After": str(wait_s)},
     )

@@ -9,7 +9,7 @@ from libs.common.auth import Verifier
 from libs.common.errors import Misconfigured
 from services.gateway.api import create_gateway
 from services.gateway.browser import Cors
-from services.gateway.limits import RATES, Limits, Rate
+from services.gateway.limits import RATES, UNAUTHORIZED, Limits, Rate
 from services.gateway.proxy import Proxy
 from services.gateway.readiness import UpstreamReadiness
 from services.gateway.upstreams import Upstream
@@ -36,6 +36,13 @@ class GatewaySettings(settings.ServiceSettings):
     )
     rate_factor: float = Field(
         1.0, gt=0, alias="LEDGERBUS_GATEWAY_RATE_FACTOR", description="multiplies every rate limit of a caller"
+    )
+    unauthorized_per_s: float = Field(
+        UNAUTHORIZED.per_s,
+        gt=0,
+        alias="LEDGERBUS_GATEWAY_UNAUTHORIZED_PER_S",
+        description="requests without a good token that one address may send a second, ten times as many at once; "
+        "more are answered 429",
     )
     access_log: bool = Field(
         False, alias="LEDGERBUS_GATEWAY_ACCESS_LOG", description="one log line per request (costs speed)"
@@ -74,7 +81,8 @@ async def start() -> int:
     )
     upstreams = {ledger.name: ledger}
     rates = {name: Rate(rate.per_s * chosen.rate_factor, rate.burst) for name, rate in RATES.items()}
-    proxy = Proxy(upstreams, verifier, Limits(rates))
+    unauthorized = Rate(chosen.unauthorized_per_s, max(1, int(10 * chosen.unauthorized_per_s)))
+    proxy = Proxy(upstreams, verifier, Limits(rates, unauthorized=unauthorized))
     readiness = UpstreamReadiness(upstreams.values())
     app = create_gateway(VERSION, upstreams, verifier, proxy, readiness, access_log=chosen.access_log)
     await verifier.start()

@@ -17,10 +17,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from libs.common import clock
-from libs.common.auth import Verifier
+from libs.common.auth import Caller, Verifier
 from libs.common.edge import Exchange, exchange_in
 from libs.common.errors import Problem
-from services.gateway.incoming import answer_headers, read_incoming
+from services.gateway.incoming import Incoming, answer_headers, read_incoming
 from services.gateway.limits import Limits
 from services.gateway.routes import Passage
 from services.gateway.streams import IDLE_S, Intake, ask_stream, copy, copy_while_there
@@ -86,8 +86,7 @@ class Proxy:
     ) -> None:
         """Answer one request. Raises Problem for everything that is the gateway's to refuse."""
         exchange = exchange_in(scope)
-        incoming = read_incoming(scope, exchange)
-        caller = await self._verifier.verify(incoming.authorization)
+        incoming, caller = await self._admit(scope, exchange)
         exchange.caller = caller
         caller.require(passage.scope)
         extra = self._limits.take(caller.organization, caller.subject, passage.rate_class, clock.monotonic_s())
@@ -101,6 +100,18 @@ class Proxy:
         body = b"" if passage.method == "GET" else await self._whole_body(exchange, passage.body_bytes_max, receive)
         with upstream.place(stream=False):
             await self._pass_whole(wish, body, extra, exchange, send)
+
+    async def _admit(self, scope: Scope, exchange: Exchange) -> tuple[Incoming, Caller]:
+        """The request's headers and its caller. Raises Problem 401, or 429 where its address was refused too often."""
+        try:
+            incoming = read_incoming(scope, exchange)
+            return incoming, await self._verifier.verify(incoming.authorization)
+        except Problem as problem:
+            if problem.status != 401:
+                raise
+            client = scope.get("client")
+            address = client[0] if client else ""
+            raise self._limits.refusal(address, problem, clock.monotonic_s()) from problem
 
     async def _whole_body(self, exchange: Exchange, bytes_max: int, receive: Receive) -> bytes:
         exchange.body_bytes_max = bytes_max

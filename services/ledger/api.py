@@ -215,7 +215,7 @@ class LedgerApi:
         caller = await authenticate(request, "ledger:post")
         mode = request.query_params.get("mode", "each")
         if mode not in ("each", "atomic"):
-            raise malformed([Fault("mode", "is each or atomic")])
+            raise malformed([Fault("/mode", "is each or atomic")])
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type not in ("application/x-ndjson", "application/jsonl"):
             raise Problem(

@@ -161,11 +161,21 @@ async def ask(books: Books, wish: Wish) -> Answer:
     ledger = await books.find(wish.asker.organization, wish.ledger)
     if ledger is None:
         return Answer("", None, reject("unknown-ledger", ledger=wish.ledger), False)
-    started_s = monotonic_s()
-    outcome = await enqueue(books, ledger, wish)
+    outcome = await measured(enqueue(books, ledger, wish))
     (answer,) = await answers(books, ledger, [outcome], [wish])
-    metrics.LEDGER_POSTING_LATENCY_MS.observe((monotonic_s() - started_s) * 1000)
     return answer
+
+
+def measured(outcome: "asyncio.Future[Outcome]") -> "asyncio.Future[Outcome]":
+    """The same future; the time from now until it is done is observed, unless it fails or is given up."""
+    taken_s = monotonic_s()
+
+    def observe(done: "asyncio.Future[Outcome]") -> None:
+        if not done.cancelled() and done.exception() is None:
+            metrics.LEDGER_POSTING_LATENCY_MS.observe((monotonic_s() - taken_s) * 1000)
+
+    outcome.add_done_callback(observe)
+    return outcome
 
 
 async def answers(books: Books, ledger: Ledger, outcomes: Sequence[Outcome], wishes: Sequence[Wish]) -> list[Answer]:

@@ -337,7 +337,8 @@ class RequestsConsumer:
             for item in items:
                 asked = item.value
                 ledger = ledgers[asked.organization, asked.ledger] if asked.wish is not None else None
-                waiting.append(commands.enqueue(self._books, ledger, asked.wish) if ledger and asked.wish else None)
+                taken = commands.enqueue(self._books, ledger, asked.wish) if ledger and asked.wish else None
+                waiting.append(commands.measured(taken) if taken is not None else None)
             for start in range(0, len(items), ANSWERS_AT_ONCE):
                 end = start + ANSWERS_AT_ONCE
                 await self._answer(items[start:end], waiting[start:end], ledgers)

@@ -54,6 +54,8 @@ class Write:
         for place, parameter in (("{ledger}", LEDGER_PARAMETER), ("{id}", ID_PARAMETER), ("{code}", CODE_PARAMETER)):
             if place in path:
                 parameters = [*parameters, parameter]
+        if self.scope == "ledger:post":
+            parameters = [*parameters, DRY_RUN_PARAMETER]
         entry = {
             "summary": self.summary,
             "parameters": parameters,
@@ -70,6 +72,13 @@ class Write:
 
 LEDGER_PARAMETER = {"name": "ledger", "in": "path", "required": True, "schema": {"type": "string"}}
 ID_PARAMETER = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+DRY_RUN_PARAMETER = {
+    "name": "dry_run",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "enum": ["true", "false"]},
+    "description": "Asks for the verdict alone: nothing is posted or remembered.",
+}
 CODE_PARAMETER = {"name": "code", "in": "path", "required": True, "schema": {"type": "string"}}
 KEY_PARAMETER = {
     "name": "Idempotency-Key",
@@ -121,7 +130,7 @@ def is_dry_run(request: Request) -> bool:
     """Whether `?dry_run=true` asks for the verdict alone; raises Problem 422 for anything but true and false."""
     asked = request.query_params.get("dry_run", "false")
     if asked not in ("true", "false"):
-        raise malformed([Fault("dry_run", "is true or false")])
+        raise malformed([Fault("/dry_run", "is true or false")])
     return asked == "true"
 
 

@@ -52,7 +52,8 @@ ENTRY = TypeAdapter(Entry)
 
 def build(jwks: Path, readiness: Readiness, edge: EdgeSettings) -> App:
     app = create_app("sample", "1.2.3", readiness=readiness, verifier=Verifier(ISSUER, AUDIENCE, jwks), edge=edge)
-    entry = {"summary": "Post", "responses": {"201": {"description": "Posted"}}}
+    dry_run = {"name": "dry_run", "in": "query", "required": False, "schema": {"type": "boolean"}}
+    entry = {"summary": "Post", "parameters": [dry_run], "responses": {"201": {"description": "Posted"}}}
     operation = Operation("POST", "/hot", "ledger:post", entry, {"Entry": (ENTRY, "validation")})
     add_hot_route(app, "/hot", _post, operation)
     for path, respond in (("/json", _echo_json), ("/lines", _lines), ("/slow", _slow), ("/whole", _whole)):

@@ -79,7 +79,7 @@ async def test_a_position_out_of_range_stops_it(bench: Bench, stored: int) -> No
         await admin.delete_records({TopicPartition(bench.topic, 0): RecordsToDelete(before_offset=5)})
     await StoredPositions(bench.pool).start(cluster.cluster_id, bench.topic, {0: stored})
     with pytest.raises(PositionLost, match="no record at the stored position"):
-        await bench.consumer().run(asyncio.Event())
+        await asyncio.wait_for(bench.consumer().run(asyncio.Event()), 30)
     assert await bench.effect() == []
 
 
@@ -206,6 +206,6 @@ async def test_too_many_dead_letters_stop_it_and_skip_nothing(
         assert len(await bench.dead_letters()) == 3
         return
     with pytest.raises(TooManyDeadLetters, match=r"nothing of this batch was skipped"):
-        await consumer.run(asyncio.Event())
+        await asyncio.wait_for(consumer.run(asyncio.Event()), 20)
     assert await bench.position() == 0
     assert await bench.dead_letters() == []

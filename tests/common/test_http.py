@@ -170,7 +170,36 @@ async def test_who_asks_is_checked(url: str, client: aiohttp.ClientSession) -> N
 async def test_a_query_parameter_is_named(url: str, client: aiohttp.ClientSession) -> None:
     async with client.get(f"{url}/easy/read/x?n=many") as answer:
         told = await problem(answer)
-    assert told["errors"] == [{"pointer": "", "detail": "query parameter 'n' is 'many', but must be a whole number"}]
+    assert told["errors"] == [{"pointer": "/n", "detail": "is 'many', but must be a whole number"}]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "known"),
+    [
+        ("GET", "/easy/read/x?n=1&limti=5", "n"),
+        ("GET", "/easy/fail/defect?limti=5", "none"),
+        ("POST", "/easy/entries?limti=5", "none"),
+        ("POST", "/hot?limti=5", "dry_run"),
+    ],
+)
+async def test_an_unknown_query_parameter_is_refused(
+    url: str, client: aiohttp.ClientSession, method: str, path: str, known: str
+) -> None:
+    body = {"description": "", "lines": []}
+    sent = {"json": body, "headers": {"Idempotency-Key": "k"}} if method == "POST" else {}
+    async with client.request(method, url + path, **sent) as answer:
+        told = await problem(answer)
+    assert (told["status"], told["code"]) == (422, "malformed")
+    told_known = f"is no query parameter here; known are: {known}"
+    assert told["errors"] == [{"pointer": "/limti", "detail": told_known}]
+    async with aiohttp.ClientSession() as nobody, nobody.request(method, url + path, **sent) as answer:
+        assert (await problem(answer))["status"] == (422 if "fail" in path else 401)
+
+
+async def test_a_known_query_parameter_of_a_hot_route_is_taken(url: str, client: aiohttp.ClientSession) -> None:
+    sent = {"json": {"description": "", "lines": []}, "headers": {"Idempotency-Key": "k"}}
+    async with client.post(f"{url}/hot?dry_run=true", **sent) as answer:
+        assert answer.status == 201
 
 
 @pytest.mark.parametrize("path", ["/easy/read/a%00b", "/easy/read/x?n=%00"])

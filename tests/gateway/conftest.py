@@ -11,7 +11,7 @@ import pytest
 from libs.common.auth import DevIssuer, Verifier, create_dev_issuer
 from services.gateway.api import create_gateway
 from services.gateway.browser import Cors
-from services.gateway.limits import RATES, Limits, Rate
+from services.gateway.limits import RATES, UNAUTHORIZED, Limits, Rate
 from services.gateway.proxy import Proxy
 from services.gateway.readiness import UpstreamReadiness
 from services.gateway.routes import RateClass
@@ -53,13 +53,14 @@ def gateways(issuer: tuple[DevIssuer, Path]) -> Gateways:
         urls: Sequence[str],
         *,
         rates: Mapping[RateClass, Rate] = RATES,
+        unauthorized: Rate = UNAUTHORIZED,
         origins: Sequence[str] = (),
         body_s: float = 15.0,
         **places: Any,
     ) -> AsyncIterator[str]:
         upstreams = {"ledger": Upstream("ledger", urls, **places)}
         verifier = Verifier(ISSUER, AUDIENCE, issuer[1])
-        proxy = Proxy(upstreams, verifier, Limits(rates), body_s=body_s)
+        proxy = Proxy(upstreams, verifier, Limits(rates, unauthorized=unauthorized), body_s=body_s)
         await proxy.start()
         readiness = UpstreamReadiness(upstreams.values())
         await readiness.look(proxy.session)

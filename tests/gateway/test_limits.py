@@ -53,6 +53,53 @@ def test_only_so_many_buckets_are_kept() -> None:
     limits.take("demo", "anna", "read", 0.0)
 
 
+EXPIRED = Problem(401, "token-expired", "The token has expired. Get a new one.")
+
+
+def test_an_address_that_is_refused_too_often_is_told_so() -> None:
+    limits = Limits(unauthorized=Rate(1, 2))
+    told = [limits.refusal("192.0.2.1", EXPIRED, 100.0) for _ in range(3)]
+    assert told[:2] == [EXPIRED, EXPIRED]
+    assert (told[2].status, told[2].code, told[2].headers["Retry-After"]) == (429, "too-many-requests", "1")
+    assert told[2].facts == {"rate_class": "unauthorized", "retry_after_s": 1, "cause": "token-expired"}
+    assert limits.refusal("192.0.2.2", EXPIRED, 100.0) is EXPIRED
+    assert limits.refusal("192.0.2.1", EXPIRED, 101.0) is EXPIRED
+
+
+def test_many_addresses_displace_no_caller() -> None:
+    limits = Limits(TWO, buckets_max=2)
+    for _ in range(2):
+        limits.take("demo", "anna", "read", 0.0)
+    for number in range(5):
+        limits.refusal(f"192.0.2.{number}", EXPIRED, 0.0)
+    with pytest.raises(Problem):
+        limits.take("demo", "anna", "read", 0.0)
+
+
+async def test_bad_tokens_are_limited_by_address_and_good_ones_pass(
+    gateways: Gateways,
+    client: aiohttp.ClientSession,
+    bearer: Callable[..., dict[str, str]],
+    echo: EchoService,
+) -> None:
+    wrong: list[dict[str, str]] = [{}, {"Authorization": "Bearer nonsense"}, {}, {"Authorization": "Bearer a.b.c"}]
+    limit = Rate(0.01, 2)
+    async with serving(echo.app) as upstream, gateways([upstream], unauthorized=limit) as url:
+        told = []
+        for headers in wrong:
+            async with client.get(url + ENTRIES, headers=headers) as answer:
+                told.append((answer.status, (await answer.json())["code"]))
+        assert told == [
+            (401, "token-missing"), (401, "token-malformed"), (429, "too-many-requests"), (429, "too-many-requests"),
+        ]  # fmt: skip
+        assert 1 < int(answer.headers["Retry-After"]) <= 100
+        async with client.get(url + ENTRIES, headers=bearer("viewer")) as answer:
+            assert answer.status == 200
+        async with client.post(url + ENTRIES, headers=bearer("viewer"), data=b"{}") as answer:
+            assert answer.status == 403
+    assert echo.requests == 1
+
+
 async def test_429_says_when_to_come_back(
     gateways: Gateways,
     client: aiohttp.ClientSession,

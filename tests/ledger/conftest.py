@@ -11,6 +11,7 @@ from libs.common.db import migrate
 from libs.devstack.databases import ServiceDsns
 from services.ledger.commands import Asker, Books, open_organization
 from services.ledger.pools import MIGRATIONS, create_writer_pool
+from tests.ledger.serving import Service, ledger_service
 from tests.support.postgres import PostgresServer
 
 SERVICE = "ledger"
@@ -63,3 +64,10 @@ async def rival(books: Books, database: LedgerDatabase) -> AsyncIterator[Books]:
         yield Books(pool, now)
     finally:
         await pool.close()
+
+
+@pytest.fixture
+async def service(books: Books, database: LedgerDatabase, tmp_path: Path) -> AsyncIterator[Service]:
+    """The ledger's application on a real server, with cash, rent, a limited account and a second organization."""
+    async with ledger_service(books, database.dsns, tmp_path) as running:
+        yield running

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from aiokafka import ConsumerRecord
 
+from libs.common import metrics
 from libs.common.bus import Message, cloud_event_headers, parse_headers
 from libs.common.clock import now
 from libs.common.events import REQUEST_POSTED, REQUEST_REJECTED
@@ -65,6 +66,20 @@ async def test_an_entry_an_account_and_a_reversal_are_answered(books: Books, wir
     assert reversed_[2]["entry"]["reverses"] == posted[2]["entry"]["id"]
     for _, _, value in (opened, posted, reversed_):
         REQUEST_POSTED.adapter.validate_json(orjson.dumps(value))
+
+
+async def test_the_time_to_a_durable_outcome_is_observed(books: Books, wire: Wire) -> None:
+    """As over REST; what never reached a ledger's queue has none."""
+
+    def observed() -> float:
+        return sum(bucket.get() for bucket in metrics.LEDGER_POSTING_LATENCY_MS._buckets)
+
+    before = observed()
+    async with running(consumer(books, wire).run):
+        await wire.send(wire.request(entry_body("t1")), wire.request(entry_body("t2", "A debit 1.00", "B credit 2.00")))
+        await wire.send(wire.request(entry_body("t3", colour="red")))
+        await wire.answers(3)
+    assert observed() == before + 2
 
 
 async def test_answers_are_keyed_by_document_and_carry_the_trace(books: Books, wire: Wire) -> None:

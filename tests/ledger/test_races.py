@@ -3,6 +3,8 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import asyncpg
 import orjson
@@ -22,6 +24,7 @@ from services.ledger.verify import verify
 from services.ledger.writer import Limits
 from tests.ledger.asking import account, entry, open_accounts, queued, tell, wish
 from tests.ledger.conftest import LedgerDatabase
+from tests.ledger.test_guards import HEAD, LOG
 from tests.support.waiting import until
 
 CONTENDERS = 6
@@ -87,6 +90,55 @@ async def test_a_loser_goes_under_the_lock_and_gets_through(contenders: list[Boo
     finally:
         stop.set()
     assert await running > 0
+
+
+class Rival:
+    """A clock that moves the ledger whenever it is read, which the writer does between reading and writing.
+
+    Whoever holds the ledger's row keeps it out. It gives up after `moves_max`.
+    """
+
+    def __init__(self, dsn: str, moves_max: int) -> None:
+        self._dsn = dsn
+        self._moves_max = moves_max
+        self._thread = ThreadPoolExecutor(1)
+        self.moves = 0
+        self.kept_out = 0
+
+    def now(self) -> datetime:
+        """The time, after a move."""
+        if self.moves < self._moves_max:
+            self._thread.submit(asyncio.run, self._move()).result()
+        return now()
+
+    async def _move(self) -> None:
+        connection = await asyncpg.connect(self._dsn)
+        try:
+            async with connection.transaction():
+                await connection.execute("select 1 from ledgers for update nowait")
+                await connection.execute(HEAD + LOG)
+            self.moves += 1
+        except asyncpg.LockNotAvailableError:
+            self.kept_out += 1
+        finally:
+            await connection.close()
+
+    def close(self) -> None:
+        """Ends its thread."""
+        self._thread.shutdown()
+
+
+async def test_who_loses_every_race_gets_through_under_the_lock(books: Books, database: LedgerDatabase) -> None:
+    """A rival is faster every time; after three lost races the ledger's row is locked before it is read."""
+    await open_accounts(books, account("A"), account("B"))
+    rival = Rival(database.admin, moves_max=20)
+    try:
+        unlucky = Books(books.pool, rival.now, Limits(lost_races_before_lock=3))
+        answer = await tell(unlucky, entry("A debit 1.00", "B credit 1.00"))
+    finally:
+        rival.close()
+    assert (answer.rejection, answer.sequence) == (None, 3 + 3 + 1)
+    assert (rival.moves, rival.kept_out) == (3, 1)
 
 
 async def test_copies_of_one_request_at_several_writers_are_one_entry(contenders: list[Books]) -> None:
@@ -195,7 +247,7 @@ async def test_nobody_waits_for_a_writer_that_ended(books: Books, database: Ledg
             second = enqueue(books, ledger, wish(entry("A debit 1.00", "B credit 1.00"), "k2"))
             assert writer._task is not None
             writer._task.cancel()
-            told = await asyncio.gather(first, second, return_exceptions=True)
+            told = await asyncio.wait_for(asyncio.gather(first, second, return_exceptions=True), 10)
     finally:
         await elsewhere.close()
     assert [type(answer) for answer in told] == [Transient, Transient]

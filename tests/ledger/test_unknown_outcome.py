@@ -33,15 +33,16 @@ class Faulty:
     proxy: TcpProxy
     direct: asyncpg.Connection
 
-    async def waiting_for_the_lock(self) -> int:
-        """Waits for the writer's statement to wait for the ledger's row; gives its backend."""
+    async def waiting_for_the_lock(self, query: str = "update ledgers") -> int:
+        """Waits for a statement of the writer to wait for the ledger's row; gives its backend."""
         for _ in range(500):
             await self.direct.execute("select pg_stat_clear_snapshot()")
             pid = await self.direct.fetchval(
                 """
                 select pid from pg_stat_activity
-                where datname = current_database() and wait_event_type = 'Lock' and query like '%update ledgers%'
-                """
+                where datname = current_database() and wait_event_type = 'Lock' and query like $1
+                """,
+                f"%{query}%",
             )
             if pid is not None:
                 return int(pid)
@@ -105,26 +106,58 @@ async def test_a_rejection_whose_answer_was_lost_is_remembered_once(faulty: Faul
     asked = asyncio.create_task(tell(faulty.books, entry("A credit 1.00", "B debit 1.00"), "k1"))
     answer = await cut_under_way(faulty, asked, commits=commits)
     assert answer.rejection is not None
-    assert answer.rejection.code == "insufficient-funds"
+    assert (answer.rejection.code, answer.replayed) == ("insufficient-funds", False)
     assert await stored(faulty) == [("k1", None, True)]
     assert await faulty.direct.fetchval("select sequence from ledgers") == 3
+
+
+async def end_under_way(faulty: Faulty) -> None:
+    """Ends the statement that is under way before it commits, and keeps the writer from looking what came of it."""
+    async with faulty.direct.transaction():
+        await faulty.direct.execute("select 1 from ledgers for update")
+        pid = await faulty.waiting_for_the_lock()
+        await faulty.direct.execute("select pg_terminate_backend($1)", pid)
+        faulty.proxy.cut()
 
 
 async def test_a_key_that_another_writer_answered_meanwhile_keeps_that_answer(faulty: Faulty, books: Books) -> None:
     """The same request went to two processes; the first one's rejection was lost, the other one posted."""
     request = entry("A credit 1.00", "B debit 1.00")
     asked = asyncio.create_task(tell(faulty.books, request, "k1"))
-    async with faulty.direct.transaction():
-        await faulty.direct.execute("select 1 from ledgers for update")
-        pid = await faulty.waiting_for_the_lock()
-        await faulty.direct.execute("select pg_terminate_backend($1)", pid)
-        faulty.proxy.cut()
+    await end_under_way(faulty)
     await tell(books, entry("A debit 5.00", "B credit 5.00"))
     posted = await tell(books, request, "k1")
     assert (posted.rejection, posted.sequence) == (None, 5)
     faulty.proxy.resume()
     answer = await asked
     assert (answer.rejection, answer.sequence, answer.replayed) == (None, 5, True)
+
+
+async def test_a_sequence_that_another_writer_took_is_not_ones_own(faulty: Faulty, books: Books) -> None:
+    """The log has a record where the lost batch would have ended, and it is somebody else's: the hash says so."""
+    asked = asyncio.create_task(tell(faulty.books, entry("A debit 1.00", "B credit 1.00"), "k1"))
+    await end_under_way(faulty)
+    other = await tell(books, entry("A debit 5.00", "B credit 5.00"))
+    assert other.sequence == 4
+    faulty.proxy.resume()
+    answer = await asked
+    assert (answer.rejection, answer.sequence) == (None, 5)
+    assert await stored(faulty) == [("k1", 5, False)]
+
+
+async def test_a_statement_that_runs_still_is_waited_for(faulty: Faulty) -> None:
+    """Nobody will hear its answer and it may commit yet: the writer looks when it is over, not before."""
+    asked = asyncio.create_task(tell(faulty.books, entry("A debit 1.00", "B credit 1.00"), "k1"))
+    async with faulty.direct.transaction():
+        await faulty.direct.execute("select 1 from ledgers for update")
+        ghost = await faulty.waiting_for_the_lock()
+        faulty.proxy.cut()
+        await asyncio.sleep(0.05)
+        faulty.proxy.resume()
+        assert await faulty.waiting_for_the_lock("for no key update") != ghost
+    answer = await asked
+    assert (answer.rejection, answer.sequence, answer.replayed) == (None, 4, False)
+    assert await stored(faulty) == [("k1", 4, False)]
 
 
 @pytest.mark.parametrize("cached", [True, False])

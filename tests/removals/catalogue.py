@@ -1,0 +1,9 @@
+"""The whole list of removals."""
+
+from tests.removals.entering import ENTERING
+from tests.removals.guarding import GUARDING
+from tests.removals.messaging import MESSAGING
+from tests.removals.removal import Removal
+from tests.removals.writing import WRITING
+
+REMOVALS: tuple[Removal, ...] = (*WRITING, *GUARDING, *MESSAGING, *ENTERING)
