@@ -70,6 +70,8 @@ LEDGER: Final = (
     _stream("POST", "/ledgers/{ledger}/entries/bulk", "ledger:post"),
     _write("/ledgers/{ledger}/transfers", "ledger:post"),
     _stream("GET", "/ledgers/{ledger}/log", "ledger:read"),
+    _stream("GET", "/ledgers/{ledger}/export/{format}", "ledger:export"),
+    _stream("POST", "/ledgers/{ledger}/import/{format}", "ledger:import"),
     _report("/ledgers/{ledger}/reports/trial-balance"),
     _report("/ledgers/{ledger}/verify", "ledger:verify", timeout_s=600.0),
 )

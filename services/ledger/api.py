@@ -55,6 +55,7 @@ from services.ledger.answers import (
 from services.ledger.atomic import ATOMIC_BYTES_MAX, atomic_request, posted_lines
 from services.ledger.bulk import BulkPosting
 from services.ledger.commands import Asker, Books, Wish
+from services.ledger.exchange_api import ExchangeApi
 from services.ledger.read_api import ReadApi, entry_id_of
 from services.ledger.state import Ledger
 from services.ledger.writes import (
@@ -139,6 +140,7 @@ class LedgerApi:
             post.add_to(app)
         self._add_bulk(app)
         AccountApi(self.books, self.reader).add_to(app)
+        ExchangeApi(self.books, self.reader, asker_of).add_to(app)
         ReadApi(self.books, self.reader, self.auditor).add_to(app)
 
     async def post_entry(self, request: Request) -> Response:

@@ -10,7 +10,7 @@ waits in memory up to `SPOOL_MEMORY_BYTES` and in a temporary file beyond. Line 
 import asyncio
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -103,90 +103,42 @@ class _Waiting:
 
 
 @dataclass(slots=True)
-class BulkPosting:
-    """One bulk request."""
+class Postings:
+    """Wishes on their way through one ledger's queue; `told` gets their results in the order they were put in."""
 
     books: Books
     ledger: Ledger
-    asker: Asker
-    key: str | None
-    traceparent: str | None
-    model: TypeAdapter[EntryRequest]
+    told: Callable[[list[dict[str, Any]]], Awaitable[None]]
     _waiting: deque[_Waiting] = field(default_factory=deque)
-    _index: int = 0
 
-    async def results(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Posts what comes in and gives the result lines."""
-        spool = Spool()
-        reading = asyncio.create_task(self._read(body, spool), name="bulk")
-        try:
-            async with aclosing(spool.pieces()) as pieces:  # type: ignore[type-var]
-                async for piece in pieces:
-                    yield piece
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-            spool.close()
-
-    async def _read(self, body: AsyncIterator[bytes], spool: Spool) -> None:
-        try:
-            rest = b""
-            async for piece in body:
-                *lines, rest = (rest + piece).split(b"\n")
-                for line in lines:
-                    await self._take(line, spool)
-                if len(rest) > LINE_BYTES_MAX:
-                    raise Problem(413, "line-too-long", f"Line {self._index} is longer than {LINE_BYTES_MAX} bytes.")
-            await self._take(rest, spool)
-            while self._waiting:
-                await self._answer_some(spool)
-        except Problem as problem:
-            while self._waiting:
-                await self._answer_some(spool)
-            spool.put(_line({"index": self._index, "status": "failed", "code": problem.code, "detail": problem.detail}))
-            spool.end()
-        except BaseException as error:
-            spool.end(error)
-            raise
-        else:
-            spool.end()
-
-    async def _take(self, line: bytes, spool: Spool) -> None:
-        if not line.strip():
-            return
-        index, self._index = self._index, self._index + 1
+    async def put(self, index: int, wish: Wish) -> None:
+        """Queues a wish; waits for the oldest results where too many are under way."""
         while len(self._waiting) >= WINDOW:
-            await self._answer_some(spool)
-        try:
-            value = parse_json(line)
-            wanted = self.model.validate_json(line)
-        except Problem as problem:
-            refusal = Rejection(problem.code, problem.detail, problem.facts, problem.errors)
-            self._waiting.append(_Waiting(index, None, None, refusal))
-            return
-        except ValidationError as error:
-            faults = faults_of(error.errors(include_url=False), value)
-            refusal = Rejection("malformed", f"{faults[0].pointer} {faults[0].detail}.", {}, faults)
-            self._waiting.append(_Waiting(index, None, None, refusal))
-            return
-        key = f"{self.key}/{index}" if self.key is not None else str(new_id())
-        wish = Wish(self.asker, self.ledger.code, wanted, key, fingerprint_of(value), len(line), True, self.traceparent)
-        await self._queue(index, wish, spool)
-
-    async def _queue(self, index: int, wish: Wish, spool: Spool) -> None:
+            await self._answer_some()
         while True:
             try:
                 future = commands.enqueue(self.books, self.ledger, wish)
             except Transient:
                 if self._waiting:
-                    await self._answer_some(spool)
+                    await self._answer_some()
                 else:
                     await asyncio.sleep(0.05)
             else:
                 self._waiting.append(_Waiting(index, wish, future))
                 return
 
-    async def _answer_some(self, spool: Spool) -> None:
+    async def refuse(self, index: int, refusal: Rejection) -> None:
+        """A line that is answered without asking the ledger, at its place among the others."""
+        while len(self._waiting) >= WINDOW:
+            await self._answer_some()
+        self._waiting.append(_Waiting(index, None, None, refusal))
+
+    async def drain(self) -> None:
+        """Waits until everything is answered."""
+        while self._waiting:
+            await self._answer_some()
+
+    async def _answer_some(self) -> None:
         """Waits for the oldest line and answers it with all behind it that are done."""
         done: list[_Waiting] = []
         first = self._waiting[0]
@@ -197,7 +149,7 @@ class BulkPosting:
             if waiting.future is not None and not waiting.future.done():
                 break
             done.append(self._waiting.popleft())
-        spool.put(b"".join([_line(result) for result in await self._results(done)]))
+        await self.told(await self._results(done))
 
     async def _results(self, done: list[_Waiting]) -> list[dict[str, Any]]:
         decided = [
@@ -229,14 +181,90 @@ class BulkPosting:
                 }  # fmt: skip
             else:
                 assert answer.rejection is not None
-                results[one.index] = _rejected(one.index, answer.rejection)
+                results[one.index] = rejected_result(one.index, answer.rejection)
         metrics.LEDGER_TX.labels("entry", "posted").inc(posted)
         return [results.get(one.index) or _failed(one) for one in done]
 
 
+async def answered_while_read(read: Callable[[Spool], Coroutine[Any, Any, None]]) -> AsyncIterator[bytes]:
+    """Runs `read` as a task of its own and gives what it puts into the spool; ends it with the answer."""
+    spool = Spool()
+    reading = asyncio.create_task(read(spool), name="bulk")
+    try:
+        async with aclosing(spool.pieces()) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                yield piece
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        spool.close()
+
+
+@dataclass(slots=True)
+class BulkPosting:
+    """One bulk request."""
+
+    books: Books
+    ledger: Ledger
+    asker: Asker
+    key: str | None
+    traceparent: str | None
+    model: TypeAdapter[EntryRequest]
+    _index: int = 0
+
+    def results(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Posts what comes in and gives the result lines."""
+        return answered_while_read(lambda spool: self._read(body, spool))
+
+    async def _read(self, body: AsyncIterator[bytes], spool: Spool) -> None:
+        async def told(results: list[dict[str, Any]]) -> None:
+            spool.put(b"".join(result_line(result) for result in results))
+
+        postings = Postings(self.books, self.ledger, told)
+        try:
+            rest = b""
+            async for piece in body:
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    await self._take(line, postings)
+                if len(rest) > LINE_BYTES_MAX:
+                    raise Problem(413, "line-too-long", f"Line {self._index} is longer than {LINE_BYTES_MAX} bytes.")
+            await self._take(rest, postings)
+            await postings.drain()
+        except Problem as problem:
+            await postings.drain()
+            failed = {"index": self._index, "status": "failed", "code": problem.code, "detail": problem.detail}
+            spool.put(result_line(failed))
+            spool.end()
+        except BaseException as error:
+            spool.end(error)
+            raise
+        else:
+            spool.end()
+
+    async def _take(self, line: bytes, postings: Postings) -> None:
+        if not line.strip():
+            return
+        index, self._index = self._index, self._index + 1
+        try:
+            value = parse_json(line)
+            wanted = self.model.validate_json(line)
+        except Problem as problem:
+            await postings.refuse(index, Rejection(problem.code, problem.detail, problem.facts, problem.errors))
+            return
+        except ValidationError as error:
+            faults = faults_of(error.errors(include_url=False), value)
+            refusal = Rejection("malformed", f"{faults[0].pointer} {faults[0].detail}.", {}, faults)
+            await postings.refuse(index, refusal)
+            return
+        key = f"{self.key}/{index}" if self.key is not None else str(new_id())
+        wish = Wish(self.asker, self.ledger.code, wanted, key, fingerprint_of(value), len(line), True, self.traceparent)
+        await postings.put(index, wish)
+
+
 def _failed(waiting: _Waiting) -> dict[str, Any]:
     if waiting.refusal is not None:
-        return _rejected(waiting.index, waiting.refusal)
+        return rejected_result(waiting.index, waiting.refusal)
     assert waiting.future is not None
     error = waiting.future.exception()
     if isinstance(error, Transient):
@@ -244,7 +272,8 @@ def _failed(waiting: _Waiting) -> dict[str, Any]:
     return {"index": waiting.index, "status": "failed", "code": "internal", "detail": "The ledger could not post it."}
 
 
-def _rejected(index: int, rejection: Rejection) -> dict[str, Any]:
+def rejected_result(index: int, rejection: Rejection) -> dict[str, Any]:
+    """The result of a line that was refused."""
     return {
         "index": index,
         "status": "rejected",
@@ -259,5 +288,6 @@ def _fault(fault: Fault) -> dict[str, str]:
     return {"pointer": fault.pointer, "detail": fault.detail}
 
 
-def _line(result: dict[str, Any]) -> bytes:
+def result_line(result: dict[str, Any]) -> bytes:
+    """One line of the answer."""
     return orjson.dumps(result) + b"\n"

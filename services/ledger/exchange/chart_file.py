@@ -10,7 +10,7 @@ JSON is `{"accounts": [...]}` (`description` and `ledger` may stand beside it) o
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from typing import Any, Final
 
@@ -75,10 +75,11 @@ def _cell_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-class _ChartReader:
-    """Keeps the file's lines until its end; `found.Reader` says how it is used."""
+class ChartReader:
+    """Keeps a chart's lines until its end and reads them whole; `found.Reader` says how it is used."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[str], Iterator[Found]]) -> None:
+        self._read = read
         self._lines: list[str] = []
 
     def take(self, _: int, text: str) -> Iterator[Found]:
@@ -89,29 +90,46 @@ class _ChartReader:
         text, self._lines = "\n".join(self._lines), []
         yield from self._read(text)
 
-    def _read(self, text: str) -> Iterator[Found]:
-        raise NotImplementedError
 
-
-class CsvReader(_ChartReader):
-    """Reads a chart's CSV file."""
-
-    def _read(self, text: str) -> Iterator[Found]:
-        first = text.partition("\n")[0]
-        delimiter = ";" if ";" in first and "," not in first else ","
-        rows = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        try:
-            header = [name.strip() for name in next(rows, [])]
-            if fault := _header_fault(header):
-                yield Unreadable(1, "malformed", fault, final=True)
-                return
+def csv_accounts(text: str) -> Iterator[Found]:
+    """The accounts of a chart's CSV file."""
+    first = text.partition("\n")[0]
+    delimiter = ";" if ";" in first and "," not in first else ","
+    rows = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        if fault := _header_fault(header):
+            yield Unreadable(1, "malformed", fault, final=True)
+            return
+        number = rows.line_num + 1
+        for row in rows:
+            if any(text.strip() for text in row):
+                yield _account(number, header, row)
             number = rows.line_num + 1
-            for row in rows:
-                if any(text.strip() for text in row):
-                    yield _account(number, header, row)
-                number = rows.line_num + 1
-        except csv.Error as broken:
-            yield Unreadable(rows.line_num, "malformed", f"The CSV cannot be read: {broken}.", final=True)
+    except csv.Error as broken:
+        yield Unreadable(rows.line_num, "malformed", f"The CSV cannot be read: {broken}.", final=True)
+
+
+def json_accounts(text: str) -> Iterator[Found]:
+    """The accounts of a chart's JSON file; a fault's line is the account's place in the list, from 1."""
+    try:
+        value = parse_json(text.encode())
+    except Problem as problem:
+        yield Unreadable(problem.facts.get("line", 1), problem.code, problem.detail, final=True)
+        return
+    if isinstance(value, dict):
+        if unknown := value.keys() - {"accounts", "description", "ledger"}:
+            yield Unreadable(1, "malformed", f"{min(unknown)[:40]!r} is not known in a chart.", final=True)
+            return
+        value = value.get("accounts")
+    if not isinstance(value, list):
+        yield Unreadable(1, "malformed", "A chart is a list of accounts, or an object with one.", final=True)
+        return
+    for place, body in enumerate(value, 1):
+        if isinstance(body, dict):
+            yield FoundAccount(place, str(body.get("code", "")), body, None)
+        else:
+            yield Unreadable(place, "malformed", "An account is a JSON object.")
 
 
 def _header_fault(header: list[str]) -> str | None:
@@ -128,13 +146,13 @@ def _header_fault(header: list[str]) -> str | None:
 def _account(number: int, header: list[str], row: list[str]) -> Found:
     if len(row) != len(header):
         return Unreadable(number, "malformed", f"The row has {len(row)} cells, the header {len(header)}.")
-    cells = {name: plain(text.strip()) for name, text in zip(header, row, strict=True) if text.strip()}
+    cells = {name: plain(text) for name, text in zip(header, row, strict=True) if text.strip()}
     body: dict[str, Any] = {}
     for name, text in cells.items():
         if name in _FLAGS:
-            if text.lower() not in _TRUTHS:
+            if text.strip().lower() not in _TRUTHS:
                 return Unreadable(number, "malformed", f"{name} is true or false, not {text[:40]!r}.")
-            body[name] = _TRUTHS[text.lower()]
+            body[name] = _TRUTHS[text.strip().lower()]
         elif name == "metadata":
             try:
                 body[name] = parse_json(text.encode())
@@ -150,27 +168,3 @@ def _account(number: int, header: list[str], row: list[str]) -> Found:
         else:
             body[name] = text
     return FoundAccount(number, body.get("code", ""), body, None)
-
-
-class JsonReader(_ChartReader):
-    """Reads a chart's JSON file; a fault's line is the account's place in the list, from 1."""
-
-    def _read(self, text: str) -> Iterator[Found]:
-        try:
-            value = parse_json(text.encode())
-        except Problem as problem:
-            yield Unreadable(problem.facts.get("line", 1), problem.code, problem.detail, final=True)
-            return
-        if isinstance(value, dict):
-            if unknown := value.keys() - {"accounts", "description", "ledger"}:
-                yield Unreadable(1, "malformed", f"{min(unknown)[:40]!r} is not known in a chart.", final=True)
-                return
-            value = value.get("accounts")
-        if not isinstance(value, list):
-            yield Unreadable(1, "malformed", "A chart is a list of accounts, or an object with one.", final=True)
-            return
-        for place, body in enumerate(value, 1):
-            if isinstance(body, dict):
-                yield FoundAccount(place, str(body.get("code", "")), body, None)
-            else:
-                yield Unreadable(place, "malformed", "An account is a JSON object.")

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, Final
 
-import orjson
-
 from libs.common.errors import Problem
 from libs.common.json_text import parse_json
 from services.ledger.exchange.found import Found, FoundAccount, FoundEntry, LeftOut, Unreadable
@@ -76,17 +74,26 @@ class NdjsonReader:
         yield from self._taken_over(number, payload)
 
     def _taken_over(self, number: int, payload: str) -> Iterator[Found]:
-        record = orjson.loads(payload)
+        try:
+            record = parse_json(payload.encode())
+        except Problem as problem:
+            yield Unreadable(number, problem.code, f"The payload: {problem.detail}", final=True)
+            return
         if not isinstance(record, dict) or record.get("sequence") != self.sequence:
             yield Unreadable(number, "malformed", "The payload is no record of that sequence.", final=True)
             return
         type_, entry, account = record.get("type"), record.get("entry"), record.get("account")
         if type_ == "entry-posted" and isinstance(entry, dict):
             body = {name: entry[name] for name in _ENTRY if name in entry}
-            body["lines"] = [{name: line[name] for name in _LINE if name in line} for line in entry.get("lines", ())]
+            lines = entry.get("lines")
+            body["lines"] = [_line(line) for line in lines] if isinstance(lines, list) else lines
             yield FoundEntry(number, body, entry.get("reverses"))
         elif type_ == "account-opened" and isinstance(account, dict):
             body = {name: account[name] for name in _ACCOUNT if name in account}
             yield FoundAccount(number, str(body.get("code")), body, body.get("type"))
         else:
             yield LeftOut(number, str(type_)[:60])
+
+
+def _line(line: Any) -> Any:
+    return {name: line[name] for name in _LINE if name in line} if isinstance(line, dict) else line

@@ -51,13 +51,14 @@ class _Named:
 
 @dataclass(slots=True)
 class AccountPlan:
-    """Every account of one file, gathered while it is read; `finish` makes codes of names, `code` tells them."""
+    """Every account of one file, gathered while it is read; `finish` makes codes of names, `code` tells them.
+
+    Position accounts are not among those wanted: the ledger opens them itself.
+    """
 
     names_are_codes: bool = False
     _named: dict[str, _Named] = field(default_factory=dict)
     _wanted: dict[str, WantedAccount] = field(default_factory=dict)
-    pairs: int = 0
-    """Position accounts of the file, which the ledger opens itself."""
 
     def declare(self, found: FoundAccount) -> Unreadable | None:
         """One declaration; a name declared twice, or a code two names have, is refused."""
@@ -76,9 +77,7 @@ class AccountPlan:
             return Unreadable(found.line, "malformed", f"The account {found.name[:80]!r} has no code.")
         if code in self._wanted:
             return _twice(found.line, code, self._wanted[code].line)
-        if pair_currency(code) is not None:
-            self.pairs += 1
-        else:
+        if pair_currency(code) is None:
             self._wanted[code] = WantedAccount(found.line, found.body)
         named.codes[found.body.get("currency") or ""] = code
         return None
