@@ -75,9 +75,7 @@ def _quoted(text: str) -> str:
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
-_TOKEN: Final = re.compile(
-    r'\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|(?P<comment>;.*)|(?P<word>[^\s";,]+)|(?P<comma>,))', re.DOTALL
-)
+_TOKEN: Final = re.compile(r'\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|(?P<comment>;.*)|(?P<word>[^\s";]+))', re.DOTALL)
 _DATE: Final = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})")
 _KEY: Final = re.compile(r"[a-z][A-Za-z0-9_-]*:")
 _NUMBER: Final = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?")
@@ -156,7 +154,10 @@ class BeancountReader:
         name = tokens[0] if tokens else ""
         if not _ACCOUNT.fullmatch(name):
             raise _Wrong(f"{name[:80]!r} is no account's name")
-        currencies = tuple(token for token in tokens[1:] if _CURRENCY.fullmatch(token))
+        words = ",".join(token for token in tokens[1:] if token[0] != '"').split(",")
+        currencies = tuple(word for word in words if word)
+        if wrong := [word for word in currencies if not _CURRENCY.fullmatch(word)]:
+            raise _Wrong(f"{wrong[0][:40]!r} is no currency")
         self._account = (self._number, name, currencies, {})
 
     def _indented(self, text: str) -> None:

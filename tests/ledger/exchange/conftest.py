@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -52,7 +53,7 @@ class Exchange:
         """The result lines of an import."""
         url = f"{self.url}/api/v1/ledgers/{ledger}/import/{format_}{query}"
         sent = {**TEXT, **self.headers(), **headers}
-        async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=sent) as answer:
+        async with aiohttp.ClientSession() as session, session.post(url, data=BytesIO(body), headers=sent) as answer:
             content = await answer.read()
             assert answer.status == 200, content
             return [orjson.loads(line) for line in content.splitlines()]
