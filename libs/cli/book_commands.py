@@ -1,13 +1,12 @@
-"""token, seed, import, verify: organizations and their books, through the gateway."""
+"""token, seed, verify: organizations and their books, through the gateway."""
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from libs.cli import beancount_journal, books, charts, journal_import, output, session
+from libs.cli import books, charts, output, session
 from libs.cli.exits import Ended, Exit
 from libs.cli.session import Stack
 from libs.common.auth import ROLES
@@ -40,11 +39,12 @@ def token(
     stack = session.running(context.obj)
     printed = stack.token(organization, roles, scopes=scopes, service=service, lifetime_s=lifetime_s, subject=subject)
     if organization is not None:
-        asyncio.run(_ensure_organization(stack, organization))
+        asyncio.run(ensure_organization(stack, organization))
     typer.echo(printed)
 
 
-async def _ensure_organization(stack: Stack, organization: str) -> bool:
+async def ensure_organization(stack: Stack, organization: str) -> bool:
+    """Makes the organization where it does not exist."""
     async with stack.operator() as operator:
         return await books.ensure_organization(operator, organization)
 
@@ -52,18 +52,21 @@ async def _ensure_organization(stack: Stack, organization: str) -> bool:
 @commands.command()
 def seed(
     context: typer.Context,
-    chart: Annotated[str, typer.Argument(help=f"{', '.join(charts.names())}, or a JSON file.")],
+    chart: Annotated[str | None, typer.Argument(help=f"{', '.join(charts.names())}, or a JSON file.")] = None,
     organization: Organization = "demo",
     ledger: Ledger = "main",
     as_json: AsJson = False,
 ) -> None:
-    """Open a chart of accounts; what is there already is left alone."""
+    """Open a chart of accounts; what is there already is left alone. Without a chart, list them."""
+    if chart is None:
+        _list_charts(as_json=as_json)
+        return
     wanted = charts.read(chart)
 
     async def run(stack: Stack) -> int:
-        await _ensure_organization(stack, organization)
+        await ensure_organization(stack, organization)
         async with stack.client(organization) as client:
-            return await books.open_accounts(client, ledger, wanted.accounts)
+            return await books.open_chart(client, ledger, wanted.accounts)
 
     opened = asyncio.run(run(session.running(context.obj)))
     answer = {"chart": wanted.name, "accounts": len(wanted.accounts), "opened": opened}
@@ -75,35 +78,14 @@ def seed(
         output.facts().print(f"{wanted.description}.\n{accounts} opened, {there} were there already.")
 
 
-@commands.command("import")
-def import_file(
-    context: typer.Context,
-    path: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True)],
-    organization: Organization = "demo",
-    ledger: Ledger = "main",
-    as_json: AsJson = False,
-) -> None:
-    """Post a file of entries: NDJSON as the bulk endpoint takes it, or a beancount journal (*.beancount, *.bean).
-
-    A beancount journal brings its currencies and accounts, its ledger is opened where it does not exist, and every
-    balance is compared with beancount's own afterwards. The same file twice posts nothing twice.
-    """
-    is_beancount = path.suffix in {".beancount", ".bean"}
-    journal = beancount_journal.read(path, organization) if is_beancount else None
-
-    async def run(stack: Stack) -> journal_import.Imported:
-        await _ensure_organization(stack, organization)
-        async with stack.client(organization) as client:
-            if journal is not None:
-                return await journal_import.import_journal(client, ledger, journal)
-            return await journal_import.import_lines(client, ledger, path)
-
-    imported = asyncio.run(run(session.running(context.obj)))
+def _list_charts(*, as_json: bool) -> None:
+    listed = [charts.read(name) for name in charts.names()]
     if as_json:
-        output.print_json(imported)
+        output.print_json([{"chart": one.name, "accounts": len(one.accounts), "description": one.description}
+                           for one in listed])  # fmt: skip
     else:
-        output.facts().print(imported.sentence())
-    imported.require_whole()
+        rows = [[one.name, str(len(one.accounts)), one.description] for one in listed]
+        output.facts().print(output.table("", {"chart": "left", "accounts": "right", "what it is": "left"}, rows))
 
 
 @commands.command()

@@ -86,6 +86,25 @@ async def open_accounts(client: Client, ledger: str, wanted: Iterable[AccountReq
     return new
 
 
+async def open_chart(client: Client, ledger: str, wanted: Sequence[AccountRequest]) -> int:
+    """Opens a chart in any order; returns how many were new. Raises Ended where one exists and differs."""
+    body = orjson.dumps({"accounts": [account_json(account) for account in wanted]})
+    new, refused = 0, list[str]()
+    async for result in client.bulk(
+        f"/ledgers/{ledger}/import/accounts-json",
+        lambda: [body],
+        key=None,
+        parameters={"dry_run": "false"},
+        content_type="application/json",
+    ):
+        new += result["status"] == "opened"
+        if result["status"] == "rejected":
+            refused.append(f"{result['code']}: {result['detail']}")
+    if refused:
+        raise Ended("\n".join(refused[:_SHOWN_MAX]))
+    return new
+
+
 async def _made(client: Client, path: str, body: Any, key: str) -> bool:
     """True where the POST made something, False where it (or its like) is there already."""
     try:

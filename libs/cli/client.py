@@ -28,6 +28,8 @@ NDJSON: Final = "application/x-ndjson"
 _RESENT_STATUS: Final = frozenset({429, 503})
 _CHUNK_BYTES: Final = 64 * 1024
 _PAUSE_S_MAX: Final = 5.0
+_STREAM_SILENCE_S_MAX: Final = 600
+"""A file is read to its end before anything of it is posted; until then the service has nothing to say."""
 
 
 class Refused(Ended):
@@ -52,6 +54,14 @@ class Answer:
     body: Any
     replayed: bool
     headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file on its way in."""
+
+    headers: Mapping[str, str]
+    pieces: AsyncIterator[bytes]
 
 
 def new_trace() -> tuple[str, str]:
@@ -99,13 +109,29 @@ class Client:
             headers["traceparent"] = traceparent
         return await self._request("POST", path, {}, orjson.dumps(body), headers)
 
-    async def bulk(self, path: str, lines: Callable[[], Iterable[bytes]], *, key: str) -> AsyncIterator[dict[str, Any]]:
-        """The result of each NDJSON line of a stream, in order; `lines` gives the same lines at each call."""
+    async def bulk(
+        self,
+        path: str,
+        lines: Callable[[], Iterable[bytes]],
+        *,
+        key: str | None,
+        parameters: Mapping[str, str] = {"mode": "each"},
+        content_type: str = NDJSON,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The result of each line of a stream, in order; `lines` gives the same bytes at each call.
+
+        Without a key the service has to know by itself what it has seen before.
+        """
         seen = 0
         attempts = _Attempts(self._patience_s)
+        headers = {"Content-Type": content_type, "Accept": NDJSON}
         while True:
+            if key is not None:
+                headers["Idempotency-Key"] = key
+                if attempts.count > 0:
+                    headers["Idempotency-Retry"] = "true"
             try:
-                async for result in self._bulk_once(path, lines, key, again=attempts.count > 0):
+                async for result in self._bulk_once(self._url(path, parameters), lines, headers):
                     if result["index"] >= seen:
                         seen = result["index"] + 1
                         yield result
@@ -114,15 +140,10 @@ class Client:
                 await attempts.pause(self._base, lost)
 
     async def _bulk_once(
-        self, path: str, lines: Callable[[], Iterable[bytes]], key: str, *, again: bool
+        self, url: URL, lines: Callable[[], Iterable[bytes]], headers: Mapping[str, str]
     ) -> AsyncIterator[dict[str, Any]]:
-        headers = {"Content-Type": NDJSON, "Accept": NDJSON, "Idempotency-Key": key}
-        if again:
-            headers["Idempotency-Retry"] = "true"
-        unlimited = aiohttp.ClientTimeout(total=None, sock_read=120)
-        async with self._session.post(
-            self._url(path, {"mode": "each"}), data=_chunks(lines()), headers=headers, timeout=unlimited
-        ) as response:
+        unlimited = aiohttp.ClientTimeout(total=None, sock_read=_STREAM_SILENCE_S_MAX)
+        async with self._session.post(url, data=_chunks(lines()), headers=headers, timeout=unlimited) as response:
             if response.status != 200:
                 _raise_for(response, await response.read())
             async for line in response.content:
@@ -130,6 +151,18 @@ class Client:
                 if result["status"] == "failed":
                     _raise_for_line(result)
                 yield result
+
+    @asynccontextmanager
+    async def download(self, path: str, **parameters: str) -> AsyncIterator[Download]:
+        """A file as it comes. Raises Refused, and NotRunning where the connection breaks."""
+        unlimited = aiohttp.ClientTimeout(total=None, sock_read=_STREAM_SILENCE_S_MAX)
+        try:
+            async with self._session.get(self._url(path, parameters), timeout=unlimited) as response:
+                if response.status != 200:
+                    _raise_for(response, await response.read())
+                yield Download(response.headers, response.content.iter_any())
+        except (_Again, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as lost:
+            raise NotRunning(f"The gateway at {self._base} broke off: {lost}") from lost
 
     async def _request(
         self, method: str, path: str, parameters: Mapping[str, str], body: bytes | None, headers: Mapping[str, str]

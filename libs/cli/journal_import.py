@@ -1,10 +1,10 @@
-"""A whole journal into a ledger: currencies, accounts, entries, and the proof that every balance is as expected."""
+"""A file into a ledger: what the ledger reads itself is sent to it whole; a beancount journal of another program goes
+through beancount's own loader first and brings the proof that every balance is as beancount computes it."""
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
+from typing import Any, Final
 
 from libs.cli import books, output
 from libs.cli.beancount_journal import ConvertedJournal, entry_line
@@ -13,7 +13,15 @@ from libs.cli.client import Client
 from libs.cli.exits import Ended, Exit
 from libs.common.journal import LedgerRequest
 
+FORMATS: Final = ("auto", "ndjson", "hledger", "beancount", "beancount-loader", "accounts-csv", "accounts-json")
+
 _SHOWN_MAX = 20
+_PIECE_BYTES = 64 * 1024
+_MARK = b"; ledgerbus journal 1"
+_SUFFIXES: Final = {
+    ".ndjson": "ndjson", ".jsonl": "ndjson", ".journal": "hledger", ".hledger": "hledger", ".j": "hledger",
+    ".beancount": "beancount", ".bean": "beancount", ".csv": "accounts-csv", ".json": "accounts-json",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +35,20 @@ class Imported:
     empty_entries_dropped: int = 0
     balances_compared: int = 0
     differences: Sequence[Difference] = field(default_factory=tuple)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    is_refused: bool = False
+    checked: int = 0
 
     def sentence(self) -> str:
         """The outcome for a person."""
+        if self.checked:
+            return f"{output.counted(self.checked, 'entry', 'entries')} checked, nothing was posted."
         posted = output.counted(self.posted.new, "entry", "entries")
         said = [f"{posted} posted, {self.posted.already_there} were there already."]
+        if self.accounts_opened:
+            said.append(f"{output.counted(self.accounts_opened, 'account', 'accounts')} opened.")
+        if self.left_out:
+            said.append(f"Left out: {', '.join(f'{count} x {what}' for what, count in self.left_out.items())}.")
         if self.zero_lines_dropped:
             lines = output.counted(self.zero_lines_dropped, "line", "lines")
             entries = output.counted(self.empty_entries_dropped, "entry", "entries")
@@ -46,8 +63,11 @@ class Imported:
         posted = self.posted
         if posted.rejected_count:
             shown = "\n".join(
-                f"  line {row['index'] + 1}: {row.get('code')}: {row.get('detail')}" for row in posted.rejected
+                f"  line {row.get('line', row['index'] + 1)}: {row.get('code')}: {row.get('detail')}"
+                for row in posted.rejected
             )
+            if self.is_refused:
+                raise Ended(f"Nothing was posted, because of {posted.rejected_count} faults in the file:\n{shown}")
             raise Ended(f"{posted.rejected_count} of {self.sent} entries were rejected:\n{shown}")
         if posted.total != self.sent:
             raise Ended(f"{self.sent} entries were sent and {posted.total} results came back; import the file again.")
@@ -89,25 +109,50 @@ async def import_journal(client: Client, ledger: str, journal: ConvertedJournal)
     )
 
 
-async def import_lines(client: Client, ledger: str, path: Path) -> Imported:
-    """Posts a file of NDJSON entries. The key is the file's digest: the same file twice posts nothing twice."""
-    digest, count = await asyncio.to_thread(_digest_and_count, path)
-    with output.progress(f"posting {count} entries", count) as advance:
-        posted = await books.post_entries(client, ledger, lambda: _lines(path), f"file-{digest[:40]}", advance=advance)
-    return Imported(sent=count, posted=posted)
+async def take_over(client: Client, ledger: str, path: Path, format_: str, *, dry_run: bool = False) -> Imported:
+    """Lets the ledger take a file over; it knows by each entry's id or content what it has already."""
+    posted, opened, faults, summary = Posted(), 0, [], dict[str, Any]()
+    with output.progress(f"importing {path.name}", None) as advance:
+        async for result in client.bulk(
+            f"/ledgers/{ledger}/import/{format_}",
+            lambda: _pieces(path),
+            key=None,
+            parameters={"dry_run": str(dry_run).lower()},
+            content_type="application/octet-stream",
+        ):
+            status, is_account = result["status"], "account" in result
+            if "line" not in result:
+                summary = result
+            elif status == "rejected":
+                faults.append(result)
+            elif is_account:
+                opened += status == "opened"
+            else:
+                posted.new += status == "posted"
+                posted.already_there += status == "unchanged"
+            advance(result["index"] + 1)
+    posted.rejected_count, posted.rejected = len(faults), faults[:_SHOWN_MAX]
+    return Imported(
+        sent=posted.total or sum(summary["entries"].values()),
+        posted=posted,
+        accounts_opened=opened,
+        left_out=summary["left_out"],
+        is_refused=summary["status"] == "refused",
+        checked=sum(summary["entries"].values()) if dry_run else 0,
+    )
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """The file's lines, empty ones left out, each with its end."""
+def format_of(path: Path) -> str:
+    """The format a file seems to have. Raises Ended where its name says none."""
     with path.open("rb") as file:
-        for line in file:
-            if stripped := line.strip():
-                yield stripped + b"\n"
+        is_ours = file.readline(200).strip() == _MARK
+    format_ = _SUFFIXES.get(path.suffix.lower())
+    if format_ is None:
+        raise Ended(f"{path.name} ends with none of {', '.join(_SUFFIXES)}; say --format.", Exit.USAGE)
+    return "beancount-loader" if format_ == "beancount" and not is_ours else format_
 
 
-def _digest_and_count(path: Path) -> tuple[str, int]:
-    digest, count = sha256(), 0
-    for line in _lines(path):
-        digest.update(line)
-        count += 1
-    return digest.hexdigest(), count
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from libs.cli import book_commands, output, proof_commands, stack_commands
+from libs.cli import book_commands, exchange_commands, output, proof_commands, stack_commands
 from libs.cli.exits import Ended, Exit
 from libs.common.errors import Failure
 from libs.devstack.errors import StackError
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (stack_commands, book_commands, proof_commands):
+for group in (stack_commands, book_commands, exchange_commands, proof_commands):
     app.add_typer(group.commands)
 
 

@@ -88,8 +88,8 @@ def print_tree(tree: Tree) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere; call the result with how many are done."""
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, nothing elsewhere; call the result with how many are done. `total` may not be known."""
     console = notes()
     if not console.is_terminal:
         yield lambda _: None

@@ -38,6 +38,24 @@ def test_demo_adds_the_wallets() -> None:
     assert policies == {"2000-AP": "unlimited", "2000-FLOAT": "unlimited", "2001-ALICE": "none", "2002-BOB": "none"}
 
 
+@pytest.mark.parametrize("name", ["small-business", "marketplace"])
+def test_a_larger_chart_is_fit_for_every_report(name: str) -> None:
+    accounts = {account.code: account for account in charts.read(name).accounts}
+    numbers: dict[int, str] = {}
+    for account in accounts.values():
+        assert account.heading is not None, f"{account.code} has no place in reports"
+        assert numbers.setdefault(account.heading.number, account.heading.name) == account.heading.name
+        assert account.cash or account.summary or account.cash_flow_class, f"{account.code} is in no cash flow"
+        assert account.summary == (account.currency is None)
+        if account.parent is not None:
+            parent = accounts[account.parent]
+            assert (parent.summary, parent.type) == (True, account.type)
+    assert {account.type for account in accounts.values()} == {"asset", "liability", "equity", "income", "expense"}
+    assert [code for code in accounts if code.endswith("-AR")]
+    owners = {account.control_owner for account in accounts.values()}
+    assert owners == {None, "invoicing"}, "what no service owns could never be posted to"
+
+
 def test_own_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "shop.json"
     path.write_text('{"description": "x", "accounts": [{"code": "1", "name": "Till", "type": "asset"}]}')
@@ -48,7 +66,7 @@ def test_own_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (None, "There is no chart .*; there are demo, starter, or name a file"),
+        (None, "There is no chart .*; there are demo, marketplace, small-business, starter, or name a file"),
         ("{", "cannot be read"),
         ('{"description": "x", "accounts": [{"code": "1", "name": "Till", "type": "till"}]}', "cannot be read"),
         ('{"description": "x", "accounts": [], "headings": []}', "cannot be read"),

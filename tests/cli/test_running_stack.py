@@ -105,6 +105,31 @@ def test_ndjson_twice_posts_once_and_a_rejected_line_is_named(ledgerbus: Command
     assert "line 2: amount-not-positive" in refused
 
 
+@pytest.mark.parametrize("format_", ["ndjson", "hledger", "beancount"])
+def test_books_exported_and_imported_elsewhere_are_equal(ledgerbus: Command, tmp_path: Path, format_: str) -> None:
+    here, there = f"from-{format_}", f"to-{format_}"
+    ledgerbus("seed", "small-business", "--org", here)
+    sale = entries(tmp_path / "sales.ndjson", "10.00", "20.50")
+    sale.write_text(sale.read_text().replace("1010-CASH", "1010-BANK").replace("4000-REVENUE", "4010-SALES"))
+    ledgerbus("import", sale, "--org", here)
+    suffix = {"hledger": "journal"}.get(format_, format_)
+    file = tmp_path / f"books.{suffix}"
+    told = orjson.loads(ledgerbus("export", "--org", here, "--format", format_, "--out", file, "--json"))
+    assert told["bytes"] == file.stat().st_size
+    assert told["hash"] in file.read_text().splitlines()[-1]
+    assert ledgerbus("export", "--org", here, "--format", format_) == file.read_text()
+    assert not list(tmp_path.glob("*.part"))
+
+    checked = ledgerbus("import", file, "--org", there, "--dry-run")
+    assert "2 entries checked, nothing was posted" in checked
+    first = orjson.loads(ledgerbus("import", file, "--org", there, "--json"))
+    assert (first["posted"]["new"], first["accounts_opened"]) == (2, 39)
+    assert "0 entries posted, 2 were there already" in ledgerbus("import", file, "--org", there)
+    with file.open("a") as end:
+        end.write("{")
+    assert "Nothing was posted" in ledgerbus("import", file, "--org", there, code=1)
+
+
 def test_beancount_journal_twice_posts_once_and_grown_posts_what_is_new(
     ledgerbus: Command, example: MakeJournal, tmp_path: Path
 ) -> None:
