@@ -31,8 +31,14 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
         (["verify"], 3, NOTHING_RUNS),
         (["token", "--org", "demo", "--role", "viewer"], 3, NOTHING_RUNS),
         (["down"], 0, "No stack was running."),
-        (["seed", "nothing-like-it"], 2, "There is no chart nothing-like-it; there are demo, starter"),
-        (["seed"], 2, "Missing argument"),
+        (
+            ["seed", "nothing-like-it"],
+            2,
+            "There is no chart nothing-like-it; there are demo, marketplace, small-business, starter",
+        ),
+        (["export"], 3, NOTHING_RUNS),
+        (["export", "--format", "xlsx"], 2, "There is no format xlsx; there are ndjson, hledger"),
+        (["export", "--json"], 2, "say --out FILE"),
         (["token", "--org", "demo"], 2, "at least one --role or --scope"),
         (["token", "--role", "viewer"], 2, "Say --org ORG"),
         (["token", "--role", "operator", "--org", "demo"], 2, "operators stand above all organizations"),
@@ -63,6 +69,22 @@ def test_status_is_json_where_asked(capsys: pytest.CaptureFixture[str], tmp_path
     assert orjson.loads(out) == {"running": False, "phase": "stopped", "data": str(tmp_path.resolve())}
 
 
+def test_charts_are_listed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = run(capsys, "--data", tmp_path, "seed", "--json")
+    assert code == 0
+    assert [row["chart"] for row in orjson.loads(out)] == ["demo", "marketplace", "small-business", "starter"]
+    code, out, _ = run(capsys, "--data", tmp_path, "seed")
+    assert (code, "A marketplace that holds" in " ".join(out.split())) == (0, True)
+
+
+def test_a_file_of_no_known_format_is_a_usage_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "books.xyz"
+    path.write_text("x")
+    for arguments, sentence in ([path], "say --format"), ([path, "--format", "xyz"], "There is no format xyz"):
+        code, _, err = run(capsys, "--data", tmp_path, "import", *arguments)
+        assert (code, sentence in err) == (2, True)
+
+
 def test_a_beancount_file_that_cannot_be_taken_over_is_refused_before_anything_is_asked(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -84,7 +106,20 @@ def test_reset_of_an_unused_folder_is_done_at_once(capsys: pytest.CaptureFixture
 def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for word in ["up", "demo", "down", "reset", "status", "token", "seed", "import", "verify", "trace", "bench"]:
+    for word in [
+        "up",
+        "demo",
+        "down",
+        "reset",
+        "status",
+        "token",
+        "seed",
+        "import",
+        "export",
+        "verify",
+        "trace",
+        "bench",
+    ]:
         assert f" {word} " in out
     assert "3 no stack is running" in " ".join(out.split())
 

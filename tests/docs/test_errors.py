@@ -63,5 +63,19 @@ def test_every_problem_of_the_source_is_explained(page: str, repository: Path) -
     assert {code: set(status.split(" or ")) for code, status in explained.items()} == problems
 
 
+def test_every_fault_of_an_imported_file_is_explained(page: str, repository: Path) -> None:
+    paths = [
+        *(repository / "services/ledger/exchange").glob("*.py"),
+        *(repository / "services/ledger").glob("import*.py"),
+    ]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    found = set(re.findall(r'"((?:[a-z0-9]+-)+[a-z0-9]+)", (?:f"|detail|fault\.|self)', text))
+    found |= set(re.findall(r'"code": "([a-z-]+)"', text))
+    explained = {row[0] for row in _section(page, "Lines of an import")}
+    assert len(found) > 5
+    assert found - {"entry-not-balanced"} <= explained
+    assert all(f'"{code}"' in text for code in explained)
+
+
 def test_exit_codes_are_the_command_s(page: str) -> None:
     assert [row[0] for row in _section(page, "Exit codes of `ledgerbus`")] == [str(int(code)) for code in Exit]

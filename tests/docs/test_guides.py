@@ -107,3 +107,13 @@ def test_the_first_entry_guide_runs_from_top_to_bottom(repository: Path, folder:
     assert '"posted":"4000.00"' in said
     assert '"balanced":true' in said
     assert '"code":"unknown-entry"' in said
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(300)
+def test_the_import_and_export_guide_runs_from_top_to_bottom(repository: Path, folder: Path, tmp_path: Path) -> None:
+    steps = blocks(repository / "docs" / "guides" / "import-and-export.md", "sh")
+    said = _shell(folder, "\n".join(steps).replace("/tmp/", f"{tmp_path}/"))
+    assert "the books up to record 40" in said
+    assert "39 accounts opened." in said
+    assert "3 accounts opened." in said
