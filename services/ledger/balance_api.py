@@ -184,10 +184,11 @@ async def _summary_balance(connection: Connection, ledger: Ledger, account: Acco
 async def _branch(
     connection: Connection, ledger: Ledger, no: int, on: date | None, sequence: int | None
 ) -> tuple[Any, int]:
+    """An account's branch, and the sequence; nothing is in it before the account was opened."""
     at, accounts = await read_sums(connection, ledger, since=None, through=on, sequence=sequence)
     branch = tree.find(tree.grow(accounts), no)
     if branch is None:
-        raise Problem(404, "unknown-account", f"The ledger had no such account at sequence {at}.")
+        return {"own": [], "children": [], "total": []}, at
     return tree.branch_answer(branch, await balance_reads.read_held(connection, ledger, at)), at
 
 

@@ -147,7 +147,7 @@ async def read_filtered_lines(
             and ($9::text is null or strpos(lower(e.description || ' ' || coalesce(e.external_id, '')), lower($9)) > 0)
             and ($10::text is null or n.party = $10) and ($11::text is null or e.origin_document = $11)
             and ($12::jsonb is null or (
-                select g.payload::jsonb -> 'entry' -> 'metadata' from log g
+                select coalesce(g.payload::jsonb -> 'entry' -> 'metadata', '{}') from log g
                 where g.ledger_no = $1 and g.sequence = n.sequence) @> $12::jsonb)
         order by n.sequence, n.line limit $13
         """,
@@ -176,7 +176,7 @@ async def read_filtered_sums(
             and ($7::text is null or strpos(lower(e.description || ' ' || coalesce(e.external_id, '')), lower($7)) > 0)
             and ($8::text is null or n.party = $8) and ($9::text is null or e.origin_document = $9)
             and ($10::jsonb is null or (
-                select g.payload::jsonb -> 'entry' -> 'metadata' from log g
+                select coalesce(g.payload::jsonb -> 'entry' -> 'metadata', '{}') from log g
                 where g.ledger_no = $1 and g.sequence = n.sequence) @> $10::jsonb)
         """,
         ledger.no,
