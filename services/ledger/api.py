@@ -57,8 +57,8 @@ from services.ledger.balance_api import BalanceApi
 from services.ledger.bulk import BulkPosting
 from services.ledger.commands import Asker, Books, Wish
 from services.ledger.read_api import ReadApi, entry_id_of
-from services.ledger.state import Ledger
 from services.ledger.report_api import ReportApi
+from services.ledger.state import Ledger
 from services.ledger.writes import (
     KEY_PARAMETER,
     LEDGER_PARAMETER,

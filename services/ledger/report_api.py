@@ -5,7 +5,7 @@ which that was. Asked again with that sequence it is the same to the byte. What 
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Annotated, Any
 
@@ -51,7 +51,7 @@ from services.ledger.reports.answers import (
 from services.ledger.reports.running import Place, Running
 from services.ledger.reports.trial_balance import Readings, Shown, tie_out
 from services.ledger.state import Ledger
-from services.ledger.sums import read_head, read_sums
+from services.ledger.sums import read_earlier, read_head, read_sums
 
 PREFIX = "/api/v1"
 ACCOUNT = "/ledgers/{ledger}/accounts/{code}"
@@ -119,6 +119,8 @@ class ReportApi:
         async with as_reader(self.reader, caller.own_organization(), books) as connection:
             account = with_currency(await account_of(connection, books, code))
             at = await read_head(connection, books, sequence)
+            earlier = (await read_earlier(connection, books, at)).get(account.no)
+            account = account if earlier is None else replace(account, name=earlier["name"])
             before = await turnover_before(connection, books, account, from_, at)
             through = await read_turnover(connection, books, account, to, at)
             stated = await state(connection, "account-statement", books, from_, to, at)

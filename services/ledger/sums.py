@@ -6,9 +6,11 @@ work is bounded by days and blocks plus the lines of one block, however long the
 lines up to S, never change: what is read at a sequence is the same whenever it is read, without holding a snapshot.
 
 Every function takes a connection of the reader role inside `as_reader`. Amounts are minor units of the account's
-currency; debits and credits are sums, never netted. Accounts opened after the sequence are not there yet.
+currency; debits and credits are sums, never netted. Accounts opened after the sequence are not there yet, and those
+changed after it are named, grouped and classed as they were.
 """
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -20,7 +22,7 @@ from libs.common.errors import Fault, Problem
 from services.ledger.account_sum import AccountSum
 from services.ledger.state import Ledger
 
-__all__ = ["AccountSum", "at_most_head", "read_daily_sums", "read_head", "read_sums"]
+__all__ = ["AccountSum", "at_most_head", "read_daily_sums", "read_earlier", "read_head", "read_sums"]
 
 
 async def read_sums(
@@ -50,7 +52,8 @@ async def read_sums(
         for no, _, debits, credits_ in await _sums_of_kinds(connection, ledger.no, first, last, at, without_kinds):
             before = left_out.get(no, (0, 0))
             left_out[no] = (before[0] + debits, before[1] + credits_)
-    return at, [_account_sum(row, left_out.get(row["no"], (0, 0))) for row in rows if row["no"] is not None]
+    found = [_account_sum(row, left_out.get(row["no"], (0, 0))) for row in rows if row["no"] is not None]
+    return at, found if sequence is None else await _as_they_were(connection, ledger, at, found)
 
 
 async def read_daily_sums(
@@ -78,6 +81,9 @@ async def read_daily_sums(
         for row in rows
         if row["effective_on"] is not None
     ]
+    if sequence is not None:
+        accounts = await _as_they_were(connection, ledger, at, [account for _, account in summed])
+        summed = [(day, account) for (day, _), account in zip(summed, accounts, strict=True)]
     return at, [(day, account) for day, account in summed if account.debits or account.credits]
 
 
@@ -96,6 +102,59 @@ def at_most_head(head: int, sequence: int | None) -> int:
             errors=[Fault("", f"query parameter 'sequence' is after the ledger's head, {head}")],
         )  # fmt: skip
     return head if sequence is None else sequence
+
+
+async def read_earlier(connection: Connection, ledger: Ledger, sequence: int) -> dict[int, dict[str, Any]]:
+    """What the accounts that were changed after a sequence were at it, as their record has it, by account number."""
+    rows = await connection.fetch(
+        """
+        select a.no, g.payload
+        from accounts a
+        cross join lateral (
+            select sequence from account_changes
+            where ledger_no = $1 and account_no = a.no and sequence <= $2 order by sequence desc limit 1
+        ) c
+        join log g on g.ledger_no = $1 and g.sequence = c.sequence
+        where a.ledger_no = $1 and a.version > $2 and a.opened_sequence <= $2
+        """,
+        ledger.no,
+        sequence,
+    )
+    return {row["no"]: orjson.loads(row["payload"])["account"] for row in rows}
+
+
+async def _as_they_were(
+    connection: Connection, ledger: Ledger, sequence: int, accounts: list[AccountSum]
+) -> list[AccountSum]:
+    earlier = await read_earlier(connection, ledger, sequence)
+    if not earlier:
+        return accounts
+    numbers = await _numbers_of(connection, ledger.no, [body["parent"] for body in earlier.values() if body["parent"]])
+    return [
+        _restated(account, earlier[account.no], numbers) if account.no in earlier else account for account in accounts
+    ]
+
+
+async def _numbers_of(connection: Connection, ledger_no: int, codes: list[str]) -> dict[str, int]:
+    rows = await connection.fetch(
+        "select code, no from accounts where ledger_no = $1 and code = any($2::text[])", ledger_no, codes
+    )
+    return {row["code"]: row["no"] for row in rows}
+
+
+def _restated(account: AccountSum, body: dict[str, Any], numbers: dict[str, int]) -> AccountSum:
+    """The account with all that may change of it as an earlier record says."""
+    heading = body["heading"]
+    return replace(
+        account,
+        name=body["name"],
+        heading=(heading["number"], heading["name"]) if heading is not None else None,
+        parent_no=numbers[body["parent"]] if body["parent"] is not None else None,
+        cash=body["cash"],
+        cash_flow_class=body["cash_flow_class"],
+        monetary=body["monetary"],
+        translation=body["translation"],
+    )
 
 
 def _sequence_of(rows: list[asyncpg.Record], sequence: int | None) -> int:

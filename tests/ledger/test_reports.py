@@ -214,6 +214,8 @@ async def test_the_same_sequence_gives_the_same_bytes_later(service: Service, se
     reversed_ = (await ask(service, f"{BOOKS}/entries?limit=5")).body["items"][1]
     body = {"effective_on": "2026-01-11"}
     assert (await service.send("POST", f"{BOOKS}/entries/{reversed_['id']}/reverse", body))[0] == 201
+    changes = {"name": "Drawer", "parent": None, "heading": {"number": 99, "name": "Other"}}
+    assert (await service.send("PATCH", f"{BOOKS}/accounts/1001-TILL", changes))[0] == 200
     await open_accounts(service.books, account("0001-LATE"))
     after = [(await ask(service, path, accept)).raw for path in paths for accept in ("application/json", "text/csv")]
     assert after == before

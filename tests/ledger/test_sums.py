@@ -17,10 +17,14 @@ from libs.common.clock import new_id, now
 from libs.common.db import Pool, create_pool
 from libs.common.errors import Problem
 from libs.common.journal import EntryKind, EntryRequest, LineRequest
+from libs.common.money import to_text
 from libs.devstack.databases import ServiceDsns
+from services.ledger import report_streams
+from services.ledger.balance_reads import AsOf, read_account_kept, read_balance
 from services.ledger.commands import Asker, Books, Wish, enqueue, open_organization
 from services.ledger.pools import create_writer_pool
 from services.ledger.reads import as_reader
+from services.ledger.reports.running import Running
 from services.ledger.state import Ledger
 from services.ledger.sums import read_daily_sums, read_sums
 from services.ledger.writer import Limits
@@ -191,3 +195,53 @@ async def test_the_lines_of_a_block_and_closing_entries_are_found_by_index(histo
     assert "Seq Scan" not in plan, plan
     assert "Index Cond: ((ledger_no = 1) AND (sequence >= " in plan, plan
     assert "entries_by_kind" in "\n".join(row[0] for row in by_kind)
+
+
+async def test_a_balance_as_of_any_two_times_is_what_the_lines_add_up_to(history: History) -> None:
+    for _, through, sequence, _ in ranges(random.Random(5), history.head):
+        expected = by_account(added_up(history.lines, None, through, sequence or history.head, ()))
+        for code in CODES[:2]:
+            async with as_reader(history.reader, "demo", history.ledger) as connection:
+                kept = await read_account_kept(connection, history.ledger, code)
+                assert kept is not None
+                asked = AsOf(through, sequence)
+                found = await read_balance(connection, history.ledger, kept, asked)
+            debits, credits_ = expected[code]
+            assert (found["posted"], found["sequence"]) == (
+                to_text(debits - credits_, 2),
+                sequence or history.head,
+            ), (code, asked)
+
+
+@pytest.mark.parametrize("sequence", [BLOCK - 1, BLOCK + 1, None])
+@pytest.mark.parametrize("limit", [None, 6_001])
+async def test_a_statement_read_in_slices_has_every_line_in_order(
+    history: History, sequence: int | None, limit: int | None
+) -> None:
+    at = sequence or history.head
+    since, through = FIRST_DAY + timedelta(days=3), FIRST_DAY + timedelta(days=30)
+    expected = sorted(
+        (day, known_at, "debit" if is_debit else "credit", to_text(amount, 2))
+        for code, known_at, day, is_debit, amount, _ in history.lines
+        if code == "A" and known_at <= at and since <= day <= through
+    )[:limit]
+    books = report_streams.Books(history.reader, "demo", history.ledger, since, through, at)
+    async with books.reading() as connection:
+        kept = await read_account_kept(connection, history.ledger, "A")
+    assert kept is not None
+    run = Running("debit", 2, 0)
+    found = [line async for piece in report_streams.slices(books, kept.no, run, None, limit) for line in piece]
+    shown = [
+        (date.fromisoformat(each["effective_on"]), each["sequence"], each["side"], each["amount"]) for each in found
+    ]
+    assert shown == expected
+    assert found[-1]["balance"] == to_text(run.balance, 2) == to_text(run.debits - run.credits, 2)
+
+
+async def test_the_lines_of_a_party_are_found_by_their_index(history: History) -> None:
+    async with as_reader(history.reader, "demo", history.ledger) as connection:
+        rows = await connection.fetch(
+            "explain select sum(amount) from lines where ledger_no = $1 and account_no = $2 and party = $3",
+            history.ledger.no, 1, "nobody",
+        )  # fmt: skip
+    assert "lines_by_party" in "\n".join(row[0] for row in rows)
