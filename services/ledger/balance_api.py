@@ -167,7 +167,7 @@ class BalanceApi:
 async def _summary_balance(connection: Connection, ledger: Ledger, account: AccountRead, asked: AsOf) -> SummaryBalance:
     if asked.party is not None:
         detail = "A summary account has no lines, so none of a party. Ask for one of its children."
-        raise Problem(422, "account-is-summary", detail, errors=[Fault("", "query parameter 'party' is not for it")])
+        raise Problem(422, "account-is-summary", detail, errors=[Fault("/party", "is not for a summary account")])
     branch, at = await _branch(connection, ledger, account.no, asked.effective_on, asked.sequence)
     return {
         "account": account.code,
@@ -208,6 +208,6 @@ def _object_text(text: str | None) -> str | None:
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):
-        detail = "query parameter 'metadata' must be a JSON object"
-        raise Problem(422, "malformed", f"The {detail}.", errors=[Fault("", detail)])
+        detail = "must be a JSON object"
+        raise Problem(422, "malformed", f"/metadata {detail}.", errors=[Fault("/metadata", detail)])
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

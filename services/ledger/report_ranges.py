@@ -82,8 +82,8 @@ def day_of(text: str | None) -> date | None:
 
 def check_range(since: date | None, through: date | None) -> None:
     if since is not None and through is not None and since > through:
-        detail = "query parameter 'from' must not be after 'to'"
-        raise Problem(422, "malformed", f"The {detail}.", errors=[Fault("", detail)])
+        detail = "must not be after 'to'"
+        raise Problem(422, "malformed", f"/from {detail}.", errors=[Fault("/from", detail)])
 
 
 def exponents_of(accounts: list[AccountSum]) -> dict[str, int]:

@@ -99,7 +99,7 @@ def at_most_head(head: int, sequence: int | None) -> int:
         detail = f"The ledger is at sequence {head}; {sequence} has not been reached."
         raise Problem(
             422, "sequence-not-reached", detail, facts={"head": head, "sequence": sequence},
-            errors=[Fault("", f"query parameter 'sequence' is after the ledger's head, {head}")],
+            errors=[Fault("/sequence", f"is after the ledger's head, {head}")],
         )  # fmt: skip
     return head if sequence is None else sequence
 

@@ -13,9 +13,7 @@ import pytest
 from libs.common.db import create_pool, transaction
 from libs.common.journal import Heading
 from tests.ledger.asking import ASKER, account, entry, open_accounts, tell
-from tests.ledger.test_api import Service, service
-
-__all__ = ["service"]
+from tests.ledger.serving import Service
 
 BOOKS = "/api/v1/ledgers/main"
 REPORTS = f"{BOOKS}/reports"
