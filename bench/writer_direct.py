@@ -51,6 +51,7 @@ class Place:
     """A PostgreSQL of one's own with a migrated ledger database."""
 
     writer: str
+    reader: str
     migrator: str
     admin: str
 
@@ -66,7 +67,7 @@ async def place() -> AsyncIterator[Place]:
             await create_service(admin, "ledger", passwords)
             dsns = service_dsns(with_database(admin, "ledger"), "ledger", passwords)
             await migrate(dsns.migrator, MIGRATIONS)
-            yield Place(dsns.writer, dsns.migrator, with_database(admin, "ledger"))
+            yield Place(dsns.writer, dsns.reader, dsns.migrator, with_database(admin, "ledger"))
         finally:
             await backend.stop()
 

@@ -63,6 +63,9 @@ LEDGER: Final = (
     _read("/ledgers/{ledger}/accounts/{code}/history"),
     _read("/ledgers/{ledger}/accounts/{code}/balance"),
     _read("/ledgers/{ledger}/accounts/{code}/events"),
+    _stream("GET", "/ledgers/{ledger}/accounts/{code}/statement", "ledger:read"),
+    _report("/ledgers/{ledger}/accounts/{code}/lines"),
+    _report("/ledgers/{ledger}/accounts/{code}/totals"),
     _write("/ledgers/{ledger}/entries", "ledger:post", body_bytes_max=MIB),
     _read("/ledgers/{ledger}/entries"),
     _read("/ledgers/{ledger}/entries/{id}"),
@@ -73,6 +76,9 @@ LEDGER: Final = (
     _stream("GET", "/ledgers/{ledger}/export/{format}", "ledger:export"),
     _stream("POST", "/ledgers/{ledger}/import/{format}", "ledger:import"),
     _report("/ledgers/{ledger}/reports/trial-balance"),
+    _report("/ledgers/{ledger}/reports/account-tree"),
+    _stream("GET", "/ledgers/{ledger}/reports/general-ledger", "ledger:read"),
+    _stream("GET", "/ledgers/{ledger}/reports/journal", "ledger:read"),
     _report("/ledgers/{ledger}/verify", "ledger:verify", timeout_s=600.0),
 )
 

@@ -117,38 +117,6 @@ class RecordAnswer(TypedDict):
     payload: str
 
 
-class TrialBalanceRow(TypedDict):
-    """One account's turnover and balance."""
-
-    account: str
-    name: str
-    type: AccountType
-    currency: str
-    normal_side: Side
-    debits: str
-    credits: str
-    balance: str
-
-
-class TrialBalanceTotal(TypedDict):
-    """Debits and credits of one currency; they are equal."""
-
-    currency: str
-    debits: str
-    credits: str
-
-
-class TrialBalance(TypedDict):
-    """All accounts at one sequence."""
-
-    ledger: str
-    rows: list[TrialBalanceRow]
-    totals: list[TrialBalanceTotal]
-    balanced: bool
-    sequence: int
-    hash: str
-
-
 class BulkResult(TypedDict):
     """What came of one line of a bulk."""
 

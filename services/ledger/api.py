@@ -53,10 +53,12 @@ from services.ledger.answers import (
     LedgerAnswer,
 )
 from services.ledger.atomic import ATOMIC_BYTES_MAX, atomic_request, posted_lines
+from services.ledger.balance_api import BalanceApi
 from services.ledger.bulk import BulkPosting
 from services.ledger.commands import Asker, Books, Wish
 from services.ledger.exchange_api import ExchangeApi
 from services.ledger.read_api import ReadApi, entry_id_of
+from services.ledger.report_api import ReportApi
 from services.ledger.state import Ledger
 from services.ledger.writes import (
     KEY_PARAMETER,
@@ -142,6 +144,8 @@ class LedgerApi:
         AccountApi(self.books, self.reader).add_to(app)
         ExchangeApi(self.books, self.reader, asker_of).add_to(app)
         ReadApi(self.books, self.reader, self.auditor).add_to(app)
+        BalanceApi(self.books, self.reader).add_to(app)
+        ReportApi(self.books, self.reader).add_to(app)
 
     async def post_entry(self, request: Request) -> Response:
         """The hot one: 2 to 1,000 lines that balance."""

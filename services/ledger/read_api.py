@@ -1,4 +1,5 @@
-"""The ledger's REST entrance for reading: lists, balances, the log, the trial balance, and the proof of the books.
+"""The ledger's REST entrance for reading: lists, the log, and the proof of the books; balances and
+reports are in report_api.py.
 
 Routes read under row-level security with the caller's organization, from the token alone; what crosses organizations
 (an operator's list, the proof) reads with the auditor's role. Lists answer {"items", "next_cursor"}.
@@ -20,9 +21,8 @@ from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_curs
 from libs.common.db import Pool
 from libs.common.errors import Problem
 from libs.common.http import App, exchange_of, requires, router
-from libs.common.traces import start_span
 from services.ledger import reads
-from services.ledger.answers import AccountAnswer, BalanceAnswer, EntryAnswer, LedgerAnswer, TrialBalance
+from services.ledger.answers import AccountAnswer, EntryAnswer, LedgerAnswer
 from services.ledger.commands import Books
 from services.ledger.state import Ledger
 from services.ledger.verify import Report, verify
@@ -53,12 +53,10 @@ class ReadApi:
             ("/ledgers/{ledger}", self.one_ledger, "A ledger"),
             ("/ledgers/{ledger}/accounts", self.accounts, "Accounts by code"),
             ("/ledgers/{ledger}/accounts/{code}", self.account, "An account by code or id"),
-            ("/ledgers/{ledger}/accounts/{code}/balance", self.balance, "A balance, now or as of"),
             ("/ledgers/{ledger}/accounts/{code}/events", self.account_events, "What happened to an account, in order"),
             ("/ledgers/{ledger}/entries", self.entries, "Journal entries, newest first"),
             ("/ledgers/{ledger}/entries/{id}", self.entry, "A journal entry"),
             ("/ledgers/{ledger}/log", self.log, "The event store: records after a sequence, in order"),
-            ("/ledgers/{ledger}/reports/trial-balance", self.trial_balance, "Turnover and balance of every account"),
             ("/ledgers/{ledger}/verify", self.proof, "Proof of the books against their log"),
         ):
             routes.add_api_route(path, respond, summary=summary)
@@ -107,19 +105,6 @@ class ReadApi:
         books = await self.books.get(caller.own_organization(), ledger)
         async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
             found = await reads.read_account(connection, books, code)
-        return _found(found, "unknown-account", f"The ledger has no account {code!r}.")
-
-    async def balance(
-        self, ledger: str, code: str, caller: Reads, effective_on: date | None = None,
-        sequence: Annotated[int | None, Query(ge=0, le=2**62)] = None, party: str | None = None,
-    ) -> BalanceAnswer:  # fmt: skip
-        books = await self.books.get(caller.own_organization(), ledger)
-        with start_span("get_balance"):
-            async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
-                if effective_on is None and sequence is None and party is None:
-                    found = await reads.read_balance(connection, books, code)
-                else:
-                    found = await reads.read_balance_as_of(connection, books, code, effective_on, sequence, party)
         return _found(found, "unknown-account", f"The ledger has no account {code!r}.")
 
     async def account_events(
@@ -171,11 +156,6 @@ class ReadApi:
         async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
             items = await reads.list_records(connection, books, after, limit)
         return {"items": items, "next_after": items[-1]["sequence"] if len(items) == limit else None}
-
-    async def trial_balance(self, ledger: str, caller: Reads, currency: str | None = None) -> TrialBalance:
-        books = await self.books.get(caller.own_organization(), ledger)
-        async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
-            return await reads.read_trial_balance(connection, books, currency)
 
     async def proof(
         self, ledger: str, request: Request, caller: Annotated[Caller, requires("ledger:verify")]

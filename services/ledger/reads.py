@@ -6,7 +6,6 @@ ledgers are visible by organization, all else by ledger. Lists go by a key, so t
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -18,13 +17,9 @@ from libs.common.journal import organization_id
 from libs.common.money import to_text
 from services.ledger.answers import (
     AccountAnswer,
-    BalanceAnswer,
     EntryAnswer,
     LedgerAnswer,
     RecordAnswer,
-    TrialBalance,
-    TrialBalanceRow,
-    TrialBalanceTotal,
 )
 from services.ledger.records import entry_answer, instant
 from services.ledger.state import Ledger
@@ -174,76 +169,6 @@ def _account(ledger: Ledger, row: asyncpg.Record) -> AccountAnswer:
     }
 
 
-async def read_balance(connection: Connection, ledger: Ledger, code: str) -> BalanceAnswer | None:
-    """The balance now; a summary account has none of its own and gives None like an unknown one."""
-    row = await connection.fetchrow(
-        """
-        select a.code, a.currency, a.decimals, a.normal_side, a.overdraft_policy, b.debits, b.credits, l.sequence
-        from accounts a
-        join balances b on b.ledger_no = a.ledger_no and b.account_no = a.no
-        join ledgers l on l.no = a.ledger_no
-        where a.ledger_no = $1 and (a.code = $2 or a.id = $3)
-        """,
-        ledger.no,
-        code,
-        as_uuid(code),
-    )
-    return _balance(row, row["debits"], row["credits"], row["sequence"]) if row is not None else None
-
-
-async def read_balance_as_of(
-    connection: Connection, ledger: Ledger, code: str, on: date | None, sequence: int | None, party: str | None
-) -> BalanceAnswer | None:
-    """The balance as of an effective date, a sequence, a party, or any of them together, summed from the lines."""
-    row = await connection.fetchrow(
-        """
-        select a.code, a.currency, a.decimals, a.normal_side, a.overdraft_policy,
-            least($5::bigint, l.sequence) as sequence,
-            (select coalesce(sum(n.amount) filter (where n.debit), 0)
-             from lines n where n.ledger_no = a.ledger_no and n.account_no = a.no
-                and ($4::date is null or n.effective_on <= $4) and ($5::bigint is null or n.sequence <= $5)
-                and ($6::text is null or n.party = $6)) as debits,
-            (select coalesce(sum(n.amount) filter (where not n.debit), 0)
-             from lines n where n.ledger_no = a.ledger_no and n.account_no = a.no
-                and ($4::date is null or n.effective_on <= $4) and ($5::bigint is null or n.sequence <= $5)
-                and ($6::text is null or n.party = $6)) as credits
-        from accounts a join ledgers l on l.no = a.ledger_no
-        where a.ledger_no = $1 and (a.code = $2 or a.id = $3)
-        """,
-        ledger.no,
-        code,
-        as_uuid(code),
-        on,
-        sequence,
-        party,
-    )
-    if row is None:
-        return None
-    answer = _balance(row, row["debits"], row["credits"], row["sequence"])
-    answer["effective_on"], answer["party"] = on.isoformat() if on else None, party
-    return answer
-
-
-def _balance(row: asyncpg.Record, debits: Any, credits_: Any, sequence: int) -> BalanceAnswer:
-    exponent = row["decimals"]
-    posted = int(debits) - int(credits_)
-    if row["normal_side"] == "credit":
-        posted = -posted
-    text, nothing = to_text(posted, exponent), to_text(0, exponent)
-    return {
-        "account": row["code"],
-        "currency": row["currency"],
-        "normal_side": row["normal_side"],
-        "posted": text,
-        "pending_debits": nothing,
-        "pending_credits": nothing,
-        "available": text,
-        "sequence": sequence,
-        "effective_on": None,
-        "party": None,
-    }
-
-
 async def list_account_events(
     connection: Connection, ledger: Ledger, account: str, after: int, limit: int
 ) -> list[dict[str, Any]]:
@@ -384,55 +309,3 @@ async def list_records(connection: Connection, ledger: Ledger, after: int, limit
             }
         )
     return records
-
-
-async def read_trial_balance(connection: Connection, ledger: Ledger, currency: str | None) -> TrialBalance:
-    """Every account's turnover and balance, and the totals by currency, at the sequence of one snapshot."""
-    rows = await connection.fetch(
-        """
-        select l.sequence, l.hash, a.code, a.name, a.type, a.currency, a.decimals, a.normal_side, b.debits, b.credits
-        from ledgers l
-        left join (accounts a join balances b on b.ledger_no = a.ledger_no and b.account_no = a.no
-                and a.currency is not null)
-            on a.ledger_no = l.no and ($2::text is null or a.currency = $2)
-        where l.no = $1
-        order by a.code
-        """,
-        ledger.no,
-        currency,
-    )
-    totals: dict[str, list[int]] = {}
-    exponents: dict[str, int] = {}
-    listed: list[TrialBalanceRow] = []
-    for row in rows:
-        if row["code"] is None:
-            continue
-        debits, credits_, exponent = int(row["debits"]), int(row["credits"]), row["decimals"]
-        total = totals.setdefault(row["currency"], [0, 0])
-        total[0] += debits
-        total[1] += credits_
-        exponents[row["currency"]] = exponent
-        listed.append(
-            {
-                "account": row["code"],
-                "name": row["name"],
-                "type": row["type"],
-                "currency": row["currency"],
-                "normal_side": row["normal_side"],
-                "debits": to_text(debits, exponent),
-                "credits": to_text(credits_, exponent),
-                "balance": to_text(debits - credits_ if row["normal_side"] == "debit" else credits_ - debits, exponent),
-            }
-        )
-    summed: list[TrialBalanceTotal] = [
-        {"currency": code, "debits": to_text(debits, exponents[code]), "credits": to_text(credits_, exponents[code])}
-        for code, (debits, credits_) in sorted(totals.items())
-    ]
-    return {
-        "ledger": ledger.code,
-        "rows": listed,
-        "totals": summed,
-        "balanced": all(debits == credits_ for debits, credits_ in totals.values()),
-        "sequence": rows[0]["sequence"],
-        "hash": bytes(rows[0]["hash"]).hex(),
-    }
