@@ -177,7 +177,7 @@ class Heading:
     """The group of an account in reports; `number` gives the order."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-    number: int
+    number: Annotated[int, Ge(0), Le(10**9)]
     name: ShortText
 
 
