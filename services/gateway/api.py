@@ -17,11 +17,10 @@ from services.gateway.errors_page import errors_page
 from services.gateway.openapi import OpenApi
 from services.gateway.proxy import BODY_S, Proxy
 from services.gateway.readiness import UpstreamReadiness
-from services.gateway.routes import TABLE, Passage, RouteTable
+from services.gateway.routes import SHORT_HEALTH, TABLE, Passage, RouteTable
 from services.gateway.upstreams import Upstream
 
 OPENAPI_PATH: Final = "/api/openapi.json"
-SHORT_HEALTH: Final = ("/health", "/api/health")
 ASSETS: Final = "https://cdn.jsdelivr.net"
 _DOCS_POLICY: Final = (
     f"default-src 'self'; script-src 'self' 'unsafe-inline' {ASSETS}; style-src 'self' 'unsafe-inline' {ASSETS}; "

@@ -112,6 +112,9 @@ _SHORT: Final = (
 SHORT_PATHS: Final = tuple(replace(passage, ledger="main") for passage in _SHORT)
 """What clients of other small ledgers send, answered from the ledger `main`; the same with and without a last slash."""
 
+SHORT_HEALTH: Final = ("/health", "/api/health")
+"""Answered by the gateway itself, without a token."""
+
 TABLE: Final = LEDGER + SHORT_PATHS
 
 

@@ -28,7 +28,9 @@ def test_nothing_is_found_where_nothing_is(path: str) -> None:
 
 
 def test_a_last_slash_leads_only_where_a_passage_has_one() -> None:
-    table = RouteTable([Passage("GET", "/a", "x", "s"), Passage("GET", "/a/", "x", "s"), Passage("GET", "/b", "x", "s")])
+    table = RouteTable(
+        [Passage("GET", "/a", "x", "s"), Passage("GET", "/a/", "x", "s"), Passage("GET", "/b", "x", "s")]
+    )
     assert table.find("/a")["GET"].path == "/a"
     assert table.find("/a/")["GET"].path == "/a/"
     assert [table.find(path) for path in ("/b/", "/a//", "//a/", "/a/.")] == [{}, {}, {}, {}]
