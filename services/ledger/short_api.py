@@ -186,6 +186,7 @@ class ShortApi:
         raw = await read_body(request, BODY_BYTES_MAX)
         require_json(request)
         form = read_form(post, raw)
+        dry_run = _is_dry_run(post, request)
         sent_key, faults = short_forms.key_in(form, key_of(request, required=False))
         ledger = await self.books.get(caller.own_organization(), "main")
         key = sent_key or str(new_id())
@@ -197,7 +198,7 @@ class ShortApi:
             content = ["short", post.path.rstrip("/"), form]
             size = max(len(raw), len(orjson.dumps(meant.request)))
             answer = await ask_once(
-                self.books, request, caller, ledger.code, meant.request, key, content, size, dry_run=is_dry_run(request)
+                self.books, request, caller, ledger.code, meant.request, key, content, size, dry_run=dry_run
             )
         return await self._answered(post, caller, answer, meant, Situation(form, key, ledger, {}))
 
@@ -243,6 +244,12 @@ def read_form(post: ShortPost, raw: bytes) -> Form:
     except ValidationError as error:
         raise malformed_by(error, value) from error
     return form
+
+
+def _is_dry_run(post: ShortPost, request: Request) -> bool:
+    if post.scope != "ledger:post" and "dry_run" in request.query_params:
+        raise malformed([Fault("", "query parameter 'dry_run' is for entries and transfers")])
+    return is_dry_run(request)
 
 
 def _refuse_malformed(form: Form, meant: Meant, faults: list[Fault]) -> None:

@@ -358,6 +358,24 @@ async def test_a_key_in_the_header_and_another_in_the_body(shop: Shop) -> None:
     assert (await shop.send("POST", f"{V1}/journal", body, {"Idempotency-Key": "a"})).status == 201
 
 
+async def test_a_dry_run_keeps_nothing(shop: Shop) -> None:
+    before = await shop.sequence()
+    codes = ["1010-CASH", "FX-POSITION-CHF"]
+    for path, body in (
+        (f"{V1}/journal", {"description": "x", "lines": [
+            {"account_code": "1010-CASH", "amount": 1, "is_debit": side} for side in (True, False)
+        ]}),
+        (f"{V1}/transactions", {"currency": "CHF", "entries": [
+            {"account_id": codes[1], "direction": side, "amount": 1} for side in ("debit", "credit")
+        ]}),
+    ):  # fmt: skip
+        answer = await shop.send("POST", f"{path}?dry_run=true", body)
+        assert answer.status == 200, (path, answer.body)
+    assert (await shop.send("POST", f"{V1}/journal?dry_run=maybe", body)).status == 422
+    assert (await shop.send("POST", "/api/accounts?dry_run=true", {"name": "Cash"})).status == 422
+    assert await shop.sequence() == before
+
+
 async def test_another_organization_sees_nothing(shop: Shop) -> None:
     alice = await wallet(shop)
     posted = (await transaction(shop, reference="PAY-1")).body
