@@ -39,11 +39,11 @@ from services.ledger import reads, short_examples, short_forms, short_reads, sho
 from services.ledger.accounts import shape_faults
 from services.ledger.commands import Answer, Books
 from services.ledger.domain import Request as Wanted
-from services.ledger.entrance import ask_once, asker_of, is_dry_run, status_of
 from services.ledger.short_forms import Form
 from services.ledger.short_numbers import EVERY, exact_amounts
 from services.ledger.short_read_api import TAG, V1, ShortReadApi
 from services.ledger.state import Ledger
+from services.ledger.writes import KEY_PARAMETER, ask_under, asker_of, is_dry_run, status_of
 
 STRICT: Final = ConfigDict(extra="forbid", strict=True)
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -99,7 +99,7 @@ def _transfer(form: Form, _: Ledger, __: str) -> Meant:
 
 
 def _told_account(body: Form, _: Situation) -> dict[str, Any]:
-    return short_words.account_words(body, is_active=True)
+    return short_words.account_words(body)
 
 
 def _told_wallet(body: Form, _: Situation) -> dict[str, Any]:
@@ -197,8 +197,8 @@ class ShortApi:
         with start_span("post_journal" if post.scope == "ledger:post" else "open_account"):
             content = ["short", post.path.rstrip("/"), form]
             size = max(len(raw), len(orjson.dumps(meant.request)))
-            answer = await ask_once(
-                self.books, request, caller, ledger.code, meant.request, key, content, size, dry_run=dry_run
+            answer = await ask_under(
+                key, self.books, request, caller, ledger.code, meant.request, content, size, dry_run=dry_run
             )
         return await self._answered(post, caller, answer, meant, Situation(form, key, ledger, {}))
 
@@ -267,14 +267,7 @@ def _operation(post: ShortPost) -> Operation:
     entry = {
         "tags": [TAG],
         "summary": post.summary,
-        "parameters": [
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": False,
-                "schema": {"type": "string", "pattern": "^[!-~]{1,200}$"},
-            }
-        ],
+        "parameters": [KEY_PARAMETER],
         "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": {"201": {"description": "Done.", "content": {"application/json": told}}},
     }

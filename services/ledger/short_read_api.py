@@ -70,11 +70,8 @@ class ShortReadApi:
         after = decode_cursor(cursor, name, filters).position[0] if cursor else ""
         async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
             items = await reads.list_accounts(connection, books, filters, after, limit)
-            names = await short_reads.read_names(connection, books, [item["code"] for item in items])
         following = encode_cursor(name, filters, [items[-1]["code"]]) if len(items) == limit else None
-        return page(
-            [short_words.account_words(item, is_active=not names[item["code"]].closed) for item in items], following
-        )
+        return page([short_words.account_words(item) for item in items], following)
 
     async def account(self, account: str, caller: Reads) -> dict[str, Any]:
         """One account by code or id."""
@@ -83,7 +80,7 @@ class ShortReadApi:
             named = await _named(connection, books, account)
             found = await reads.read_account(connection, books, named.code)
         assert found is not None, "its name was found in the same transaction"
-        return short_words.account_words(found, is_active=not named.closed)
+        return short_words.account_words(found)
 
     async def balance(self, account: str, caller: Reads) -> dict[str, Any]:
         """An account's balance now, by code or id."""

@@ -19,7 +19,6 @@ class AccountName(NamedTuple):
     code: str
     name: str
     decimals: int
-    closed: bool
 
 
 async def read_names(connection: Connection, ledger: Ledger, names: Iterable[str]) -> dict[str, AccountName]:
@@ -28,16 +27,14 @@ async def read_names(connection: Connection, ledger: Ledger, names: Iterable[str
     ids = {text: uuid for text in asked if (uuid := as_uuid(text)) is not None}
     rows = await connection.fetch(
         """
-        select no, id, code, name, decimals, closed
+        select no, id, code, name, decimals
         from accounts where ledger_no = $1 and (code = any($2::text[]) or id = any($3::uuid[]))
         """,
         ledger.no,
         asked,
         list(ids.values()),
     )
-    found = [
-        AccountName(row["no"], str(row["id"]), row["code"], row["name"], row["decimals"], row["closed"]) for row in rows
-    ]
+    found = [AccountName(row["no"], str(row["id"]), row["code"], row["name"], row["decimals"]) for row in rows]
     by_id = {account.id: account for account in found}
     by_code = {account.code: account for account in found}
     named = {text: by_id[str(uuid)] for text, uuid in ids.items() if str(uuid) in by_id}

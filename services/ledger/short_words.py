@@ -18,7 +18,7 @@ BALANCE_TYPE: Final[Mapping[str, BalanceType]] = {"debit": "dr", "credit": "cr"}
 Answered = Mapping[str, Any]
 
 
-def account_words(account: Answered, *, is_active: bool) -> dict[str, Any]:
+def account_words(account: Answered) -> dict[str, Any]:
     """An account in the words of all the forms; `tracker` is the version of what stands here."""
     balance_type = BALANCE_TYPE[account["normal_side"]]
     heading = account["heading"]
@@ -43,7 +43,7 @@ def account_words(account: Answered, *, is_active: bool) -> dict[str, Any]:
         "parent": account["parent"],
         "is_control_account": account["summary"],
         "is_reconcilable": account["reconcilable"],
-        "is_active": is_active,
+        "is_active": not account["closed"],
         "metadata": account["metadata"],
         "version": account["version"],
         "created_at": account["opened_at"],

@@ -110,6 +110,15 @@ async def test_get_account_and_its_balance_by_code_and_id(shop: Shop) -> None:
     assert await good(shop, "GET", f"{V1}/accounts/1010-CASH/balance") == balance
 
 
+async def test_an_account_is_active_until_it_is_closed(shop: Shop) -> None:
+    told = await good(shop, "POST", f"{V1}/accounts", {"code": "1011-TILL", "name": "Till", "account_type": "asset"})
+    assert told["is_active"]
+    await good(shop, "POST", f"{LEDGER}/accounts/1011-TILL/close", {"reason": "moved"})
+    closed = await good(shop, "GET", f"{V1}/accounts/{told['id']}")
+    listed = (await good(shop, "GET", f"{V1}/accounts"))["items"]
+    assert (closed["is_active"], [item["code"] for item in listed if not item["is_active"]]) == (False, ["1011-TILL"])
+
+
 async def test_post_journal(shop: Shop) -> None:
     answer = await journal(shop, 1500.0, client_ref="sale-1")
     assert (answer.status, answer.body["ok"]) == (201, True)

@@ -260,9 +260,9 @@ def test_a_heading_counts_its_accounts_changes() -> None:
     account = {
         "id": "i", "code": "c", "name": "n", "type": "asset", "normal_side": "credit", "currency": "USD", "version": 9,
         "heading": {"name": "H", "number": 3}, "parent": None, "summary": False, "reconcilable": False,
-        "metadata": {}, "opened_at": "now",
+        "metadata": {}, "opened_at": "now", "closed": True,
     }  # fmt: skip
-    told = short_words.account_words(account, is_active=False)
+    told = short_words.account_words(account)
     assert told["heading"] == {
         "heading": "H", "heading_type": "asset", "balance_type": "dr", "number": 3, "tracker": 9,
     }  # fmt: skip
