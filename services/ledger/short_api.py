@@ -43,7 +43,7 @@ from services.ledger.short_forms import Form
 from services.ledger.short_numbers import EVERY, exact_amounts
 from services.ledger.short_read_api import TAG, V1, ShortReadApi
 from services.ledger.state import Ledger
-from services.ledger.writes import KEY_PARAMETER, ask_under, asker_of, is_dry_run, status_of
+from services.ledger.writes import DRY_RUN_PARAMETER, KEY_PARAMETER, ask_under, asker_of, is_dry_run, status_of
 
 STRICT: Final = ConfigDict(extra="forbid", strict=True)
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -186,7 +186,7 @@ class ShortApi:
         raw = await read_body(request, BODY_BYTES_MAX)
         require_json(request)
         form = read_form(post, raw)
-        dry_run = _is_dry_run(post, request)
+        dry_run = is_dry_run(request)
         sent_key, faults = short_forms.key_in(form, key_of(request, required=False))
         ledger = await self.books.get(caller.own_organization(), "main")
         key = sent_key or str(new_id())
@@ -246,12 +246,6 @@ def read_form(post: ShortPost, raw: bytes) -> Form:
     return form
 
 
-def _is_dry_run(post: ShortPost, request: Request) -> bool:
-    if post.scope != "ledger:post" and "dry_run" in request.query_params:
-        raise malformed([Fault("", "query parameter 'dry_run' is for entries and transfers")])
-    return is_dry_run(request)
-
-
 def _refuse_malformed(form: Form, meant: Meant, faults: list[Fault]) -> None:
     found = [*faults, *meant.faults]
     if isinstance(meant.request, AccountRequest):
@@ -267,7 +261,7 @@ def _operation(post: ShortPost) -> Operation:
     entry = {
         "tags": [TAG],
         "summary": post.summary,
-        "parameters": [KEY_PARAMETER],
+        "parameters": [KEY_PARAMETER, DRY_RUN_PARAMETER] if post.scope == "ledger:post" else [KEY_PARAMETER],
         "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": {"201": {"description": "Done.", "content": {"application/json": told}}},
     }

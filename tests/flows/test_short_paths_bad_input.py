@@ -138,6 +138,7 @@ ADDRESSES = [
     ("/api/journals?to=2026-02-30", 422),
     ("/api/journals?account=%00", 422),
     ("/api/accounts/x/balance", 404),
+    ("/api/journals?form=2026-01-01", 422),
     ("/api/accounts", 405),
     ("/api/transfers", 405),
 ]
