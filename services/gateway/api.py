@@ -17,7 +17,7 @@ from services.gateway.errors_page import errors_page
 from services.gateway.openapi import OpenApi
 from services.gateway.proxy import BODY_S, Proxy
 from services.gateway.readiness import UpstreamReadiness
-from services.gateway.routes import TABLE, Passage, RouteTable
+from services.gateway.routes import SHORT_HEALTH, TABLE, Passage, RouteTable
 from services.gateway.upstreams import Upstream
 
 OPENAPI_PATH: Final = "/api/openapi.json"
@@ -81,7 +81,19 @@ def create_gateway(
     app = create_app("gateway", version, readiness=readiness, verifier=verifier, edge=edge, docs=False)
     app.router.routes.insert(0, PassThrough(table, proxy))
     _add_docs(app, OpenApi(version, table.passages, upstreams), proxy)
+    _add_short_health(app, version, readiness)
     return app
+
+
+def _add_short_health(app: App, version: str, readiness: UpstreamReadiness) -> None:
+    """/health and /api/health, where clients of other ledgers look: one word and the version, 503 while not ready."""
+
+    async def health(_: Request) -> Response:
+        status, code = ("ok", 200) if readiness.ready else ("not-ready", 503)
+        return json_response({"status": status, "version": version}, code, {"Cache-Control": "no-store"})
+
+    for path in SHORT_HEALTH:
+        app.router.routes.append(Route(path, health, methods=["GET"], include_in_schema=False))
 
 
 def _add_docs(app: App, openapi: OpenApi, proxy: Proxy) -> None:

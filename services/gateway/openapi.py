@@ -16,7 +16,7 @@ from libs.common import clock
 from libs.common.openapi import PROBLEM_SCHEMA
 from libs.common.telemetry import get_logger
 from services.gateway.examples import EXAMPLES
-from services.gateway.routes import Passage
+from services.gateway.routes import SHORT_HEALTH, Passage
 from services.gateway.upstreams import Upstream
 
 FRESH_S: Final = 30.0
@@ -83,6 +83,7 @@ def merge(
         shown["responses"] = {**shown.get("responses", {}), "default": {"$ref": "#/components/responses/Problem"}}
         _add_example(passage, shown)
         paths.setdefault(passage.path, {})[passage.method.lower()] = shown
+    paths.update({path: {"get": _health(version)} for path in SHORT_HEALTH})
     return {
         "openapi": "3.1.0",
         "info": {"title": "LedgerBus", "version": version, "description": DESCRIPTION},
@@ -99,6 +100,16 @@ def merge(
             },
         },
         "x-upstreams-missing": sorted(missing),
+    }
+
+
+def _health(version: str) -> dict[str, Any]:
+    told = {"application/json": {"schema": {"type": "object"}, "example": {"status": "ok", "version": version}}}
+    return {
+        "tags": ["Short paths"],
+        "summary": "Whether the platform is ready, and its version",
+        "security": [],
+        "responses": {"200": {"description": "Ready.", "content": told}, "503": {"description": "Not ready."}},
     }
 
 

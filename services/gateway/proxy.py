@@ -91,7 +91,7 @@ class Proxy:
         caller.require(passage.scope)
         extra = self._limits.take(caller.organization, caller.subject, passage.rate_class, clock.monotonic_s())
         upstream = self._upstreams[passage.upstream]
-        shard = f"{caller.organization}/{params.get('ledger', '')}"
+        shard = f"{caller.organization}/{params.get('ledger', passage.ledger)}"
         wish = Wish(passage, upstream, target_of(scope), shard, incoming)
         if passage.stream:
             with upstream.place(stream=True):

@@ -6,7 +6,7 @@ they are held to a pace and a number instead. A test compares the table with the
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 RateClass = Literal["read", "write", "report", "stream"]
@@ -17,7 +17,10 @@ MIB: Final = 1024 * KIB
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One route. `timeout_s` covers everything from the request's last byte to the answer's first."""
+    """One route. `timeout_s` covers everything from the request's last byte to the answer's first.
+
+    `ledger` is the one that a path without `{ledger}` speaks of, so that its requests meet at one instance.
+    """
 
     method: str
     path: str
@@ -27,6 +30,7 @@ class Passage:
     body_bytes_max: int = 64 * KIB
     rate_class: RateClass = "read"
     stream: bool = False
+    ledger: str = ""
 
 
 def _read(path: str, scope: str = "ledger:read", *, timeout_s: float = 10.0) -> Passage:
@@ -43,6 +47,11 @@ def _report(path: str, scope: str = "ledger:read", *, timeout_s: float = 60.0) -
 
 def _stream(method: str, path: str, scope: str) -> Passage:
     return Passage(method, f"/api/v1{path}", "ledger", scope, 30.0, 0, "stream", stream=True)
+
+
+def _unversioned(passage: Passage) -> Passage:
+    """The passage under /api instead of /api/v1."""
+    return replace(passage, path=passage.path.replace("/api/v1", "/api", 1))
 
 
 LEDGER: Final = (
@@ -82,7 +91,37 @@ LEDGER: Final = (
     _report("/ledgers/{ledger}/verify", "ledger:verify", timeout_s=600.0),
 )
 
-TABLE: Final = LEDGER
+
+_SHORT: Final = (
+    _write("/accounts", "account:write"),
+    _read("/accounts"),
+    _read("/accounts/{account}"),
+    _read("/accounts/{account}/balance"),
+    _write("/journal", "ledger:post", body_bytes_max=MIB),
+    _write("/transactions", "ledger:post", body_bytes_max=MIB),
+    _read("/transactions"),
+    _read("/transactions/{id}"),
+    _write("/ledger/account", "account:write"),
+    _write("/ledger/account/", "account:write"),
+    _write("/ledger/transfer", "ledger:post"),
+    _write("/ledger/transfer/", "ledger:post"),
+    _read("/ledger/account/{account}/balance"),
+    _read("/ledger/events"),
+    _read("/ledger/events/"),
+    _report("/reports/trial_balance"),
+    _report("/reports/ledger/{account}"),
+    _unversioned(_write("/accounts", "account:write")),
+    _unversioned(_read("/accounts/{account}/balance")),
+    _unversioned(_write("/transfers", "ledger:post")),
+    _unversioned(_read("/journals")),
+)
+SHORT_PATHS: Final = tuple(replace(passage, ledger="main") for passage in _SHORT)
+"""What clients of other small ledgers send, answered from the ledger `main`; the same with and without a last slash."""
+
+SHORT_HEALTH: Final = ("/health", "/api/health")
+"""Answered by the gateway itself, without a token."""
+
+TABLE: Final = LEDGER + SHORT_PATHS
 
 
 class _Node:
@@ -112,9 +151,12 @@ class RouteTable:
             node.passages[passage.method] = passage
 
     def find(self, path: str) -> dict[str, Passage]:
-        """The passages at a path by method; empty where there is nothing. Empty and dot segments lead nowhere."""
+        """The passages at a path by method; empty where there is nothing.
+
+        Dot segments lead nowhere, and empty ones neither, but for a last slash that a passage has too.
+        """
         segments = _segments(path)
-        if any(segment in ("", ".", "..") for segment in segments):
+        if "" in segments[:-1] or any(segment in (".", "..") for segment in segments):
             return {}
         return _walk(self._root, segments, 0)
 
@@ -131,6 +173,6 @@ def _walk(node: _Node, segments: list[str], position: int) -> dict[str, Passage]
         found = _walk(literal, segments, position + 1)
         if found:
             return found
-    if node.parameter is not None:
+    if node.parameter is not None and segments[position]:
         return _walk(node.parameter, segments, position + 1)
     return {}

@@ -72,13 +72,19 @@ def _rate_missing(code: str, functional: str) -> Rejection:
 
 
 def _worth(state: LedgerState, rate: Rate, code: str, residual: int) -> int:
-    """The residual in minor units of the functional currency, rounded half-even."""
-    functional = state.ledger.functional_currency
     foreign = state.currency(code)
     assert foreign is not None
-    if rate.base == code:
-        return convert(residual, foreign, functional, Decimal(rate.rate), Rounding.HALF_EVEN)
-    return _inverse(residual, foreign, functional, Decimal(rate.rate))
+    return worth_at(rate, residual, foreign, state.ledger.functional_currency)
+
+
+def worth_at(rate: Rate, minor: int, foreign: Currency, functional: Currency) -> int:
+    """What `minor` units of a foreign currency are worth in the functional one, half-even, by a rate between the two.
+
+    The rate may be stated either way round; it is greater than zero.
+    """
+    if rate.base == foreign.code:
+        return convert(minor, foreign, functional, Decimal(rate.rate), Rounding.HALF_EVEN)
+    return _inverse(minor, foreign, functional, Decimal(rate.rate))
 
 
 def _inverse(residual: int, foreign: Currency, functional: Currency, rate: Decimal) -> int:

@@ -152,14 +152,32 @@ async def ask(
     dry_run: bool = False,
 ) -> Answer:
     """One request through the ledger's writer; its key is scoped to the caller, `value` is what the key stands for."""
-    key = key_of(request, required=False)
+    key = key_of(request, required=False) or str(new_id())
+    content = [request.url.path.rpartition("/")[2], value]
+    ledger = request.path_params["ledger"]
+    return await ask_under(key, books, request, caller, ledger, wanted, content, len(raw), dry_run=dry_run)
+
+
+async def ask_under(
+    key: str,
+    books: Books,
+    request: Request,
+    caller: Caller,
+    ledger: str,
+    wanted: WantedRequest,
+    content: Any,
+    size: int,
+    *,
+    dry_run: bool = False,
+) -> Answer:
+    """As `ask`, under a key and on a ledger that are named here; the key stands for `content`, `size` bytes long."""
     wish = Wish(
         asker=asker_of(caller),
-        ledger=request.path_params["ledger"],
+        ledger=ledger,
         request=wanted,
-        key=key or str(new_id()),
-        fingerprint=fingerprint_of([request.url.path.rpartition("/")[2], value]),
-        size=len(raw),
+        key=key,
+        fingerprint=fingerprint_of(content),
+        size=size,
         lookup=is_retry(request),
         traceparent=exchange_of(request).traceparent,
         dry_run=dry_run,

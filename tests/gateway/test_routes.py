@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.auth import OPERATOR_SCOPES, ROLES
-from services.gateway.routes import TABLE, Passage, RouteTable
+from services.gateway.routes import SHORT_PATHS, TABLE, Passage, RouteTable
 from services.gateway.upstreams import PAUSE_S_MAX, Circuit, Upstream
 from tests.gateway.ledger_openapi import ledger_operations
 
@@ -27,10 +27,20 @@ def test_nothing_is_found_where_nothing_is(path: str) -> None:
     assert RouteTable(TABLE).find(path) == {}
 
 
+def test_a_last_slash_leads_only_where_a_passage_has_one() -> None:
+    table = RouteTable(
+        [Passage("GET", "/a", "x", "s"), Passage("GET", "/a/", "x", "s"), Passage("GET", "/b", "x", "s")]
+    )
+    assert table.find("/a")["GET"].path == "/a"
+    assert table.find("/a/")["GET"].path == "/a/"
+    assert [table.find(path) for path in ("/b/", "/a//", "//a/", "/a/.")] == [{}, {}, {}, {}]
+    assert RouteTable(TABLE).find("/api/v1/accounts/") == {}, "no parameter is empty"
+
+
 @pytest.mark.parametrize("passage", TABLE, ids=lambda passage: f"{passage.method} {passage.path}")
 def test_every_route_is_guarded_and_bounded(passage: Passage) -> None:
     assert passage.scope in KNOWN_SCOPES
-    assert passage.path.startswith("/api/v1/")
+    assert passage.path.startswith("/api/v1/" if passage not in SHORT_PATHS else "/api/")
     assert 0 < passage.timeout_s <= 600
     assert passage.stream or passage.method == "GET" or passage.body_bytes_max > 0
     assert passage.body_bytes_max <= 1024 * 1024
