@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
 
+from pydantic import TypeAdapter
+
+from libs.common.event_type import EventType
 from libs.common.journal import CurrencyText, Pattern, ShortText, SlugText
 
 FX: Final = "fx.events.v1"
@@ -34,3 +37,13 @@ class RatePublished:
     side: Literal["bid", "mid", "ask"] = "mid"
     organization: SlugText | None = None
     supersedes: ShortText | None = None
+
+
+RATE_PUBLISHED: Final = EventType(
+    "fx.rate-published.v1", FX, TypeAdapter(RatePublished), "An exchange rate may be used from now on."
+)
+
+
+def rate_key(organization: str | None, base: str, counter: str) -> bytes:
+    """The Kafka key of a rate: corrections of a rate stay behind it."""
+    return "/".join([*([organization] if organization else []), base, counter]).encode()

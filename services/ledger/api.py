@@ -59,6 +59,7 @@ from services.ledger.commands import Asker, Books, Wish
 from services.ledger.read_api import ReadApi, entry_id_of
 from services.ledger.report_api import ReportApi
 from services.ledger.state import Ledger
+from services.ledger.statement_api import StatementApi
 from services.ledger.writes import (
     KEY_PARAMETER,
     LEDGER_PARAMETER,
@@ -144,6 +145,7 @@ class LedgerApi:
         ReadApi(self.books, self.reader, self.auditor).add_to(app)
         BalanceApi(self.books, self.reader).add_to(app)
         ReportApi(self.books, self.reader).add_to(app)
+        StatementApi(self.books, self.reader).add_to(app)
 
     async def post_entry(self, request: Request) -> Response:
         """The hot one: 2 to 1,000 lines that balance."""

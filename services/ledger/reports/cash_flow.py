@@ -87,6 +87,18 @@ def flows_of(lines: Iterable[CashLine], accounts: Mapping[int, AccountSum]) -> l
         entry_lines = list(entry)
         for account_no, unit, amount in _entry_flows(entry_lines, accounts):
             sums[unit, -1 if account_no is None else account_no, entry_lines[0].effective_on] += amount
+    return _flows(sums)
+
+
+def added(one: Iterable[Flow], other: Iterable[Flow]) -> list[Flow]:
+    """Flows of two pieces of the log together."""
+    sums: dict[tuple[Currency, int, date], int] = defaultdict(int)
+    for flow in (*one, *other):
+        sums[flow.unit, -1 if flow.account_no is None else flow.account_no, flow.day] += flow.amount
+    return _flows(sums)
+
+
+def _flows(sums: Mapping[tuple[Currency, int, date], int]) -> list[Flow]:
     return [
         Flow(unit, None if no == -1 else no, day, amount) for (unit, no, day), amount in sorted(sums.items()) if amount
     ]
