@@ -22,14 +22,14 @@ from libs.common.http import App, json_response, requires, router
 from libs.common.traces import start_span
 from services.ledger import reads
 from services.ledger.commands import Books
+from services.ledger.financial_statements import Report, Statements, Wanted
+from services.ledger.reports.csv_text import MEDIA_TYPE
 from services.ledger.reports.sections import Period, StatementAnswer, fiscal_year_start
 from services.ledger.reports.statement_csv import as_csv
 from services.ledger.state import Ledger
-from services.ledger.statements import Report, Statements, Wanted
 
 PREFIX: Final = "/api/v1"
 COMPARED_MAX: Final = 11
-CSV: Final = "text/csv; charset=utf-8"
 
 _DAY: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _COMPARED: Final = re.compile(rf"({_DAY}\.\.)?{_DAY}")
@@ -145,7 +145,7 @@ async def _told(request: Request, statements: Statements, wanted: Wanted, ledger
         return json_response(answer)
     name = f"{ledger.code}-{wanted.report}-{wanted.periods[0].through}.csv"
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(as_csv(answer), media_type=CSV, headers=disposition)
+    return Response(as_csv(answer), media_type=MEDIA_TYPE, headers=disposition)
 
 
 def _check(options: _Options) -> None:

@@ -6,11 +6,12 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from services.ledger.reports.translation import PublishedRate
 from tests.ledger.journal_in_memory import Journal
 
-ACCOUNTS: list[tuple[str, str, str, dict[str, object]]] = [
+ACCOUNTS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("1000-BANK", "asset", "EUR", {"cash": True, "heading": (10, "Current assets")}),
     ("1010-BANK-USD", "asset", "USD", {"cash": True, "heading": (10, "Current assets")}),
     ("1100-AR-USD", "asset", "USD", {"heading": (10, "Current assets")}),

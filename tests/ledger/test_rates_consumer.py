@@ -19,7 +19,7 @@ from libs.common.db import create_pool
 from libs.common.errors import Poison
 from libs.common.events_fx import RATE_PUBLISHED, rate_key
 from libs.common.journal import organization_id
-from services.ledger import reads, statement_reads
+from services.ledger import financial_reads, reads
 from services.ledger.commands import Books
 from services.ledger.rates_consumer import RatesConsumer, decode
 from services.ledger.rates_store import HeardRate, store_rates
@@ -173,8 +173,8 @@ async def test_known_at_rises_even_when_the_clock_does_not(books: Books, databas
     for id_ in ("1", "2"):
         async with books.pool.acquire() as connection, connection.transaction():
             assert await store_rates(connection, [heard(f"{id_}a", "1.1"), heard(f"{id_}b", "1.2")], NIGHT) == 2
-    async with looking(database) as connection:
-        instants = [row["known_at"] for row in await connection.fetch("select known_at from rates order by no")]
+    async with looking(database) as seen_by:
+        instants = [row["known_at"] for row in await seen_by.fetch("select known_at from rates order by no")]
     assert instants == sorted(set(instants))
     assert instants[0] > NIGHT
 
@@ -188,14 +188,14 @@ async def test_a_rate_is_seen_by_its_organization_alone_and_as_it_was_known(
     reader = await create_pool(database.dsns.reader, name="reader", max_size=2)
     day = date(2026, 11, 20)
     try:
-        async with reads.as_reader(reader, "demo") as connection:
-            last = await statement_reads.read_known_at(connection)
+        async with reads.as_reader(reader, "demo") as reading:
+            last = await financial_reads.read_known_at(reading)
             assert last == NIGHT + timedelta(microseconds=4)
-            seen = await statement_reads.read_rates(connection, ["EUR", "USD"], day, day, last)
-            before = await statement_reads.read_rates(
-                connection, ["EUR", "USD"], day, day, NIGHT + timedelta(microseconds=1)
+            seen = await financial_reads.read_rates(reading, ["EUR", "USD"], day, day, last)
+            before = await financial_reads.read_rates(
+                reading, ["EUR", "USD"], day, day, NIGHT + timedelta(microseconds=1)
             )
-            elsewhere = await statement_reads.read_rates(connection, ["EUR", "CHF"], day, day, last)
+            elsewhere = await financial_reads.read_rates(reading, ["EUR", "CHF"], day, day, last)
     finally:
         await reader.close()
     assert [(rate.rate, rate.own) for rate in seen] == [
@@ -207,9 +207,9 @@ async def test_a_rate_is_seen_by_its_organization_alone_and_as_it_was_known(
 
 @pytest.mark.parametrize("wish", ["update rates set rate = 2", "delete from rates", "truncate rates"])
 async def test_rates_are_append_only(books: Books, database: LedgerDatabase, wish: str) -> None:
-    async with looking(database) as connection:
+    async with looking(database) as owning:
         with pytest.raises(asyncpg.CheckViolationError, match="append-only"):
-            await connection.execute(wish)
+            await owning.execute(wish)
     async with books.pool.acquire() as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(wish)

@@ -198,7 +198,7 @@ async def test_a_balance_sheet_compares_days(service: Service) -> None:
 
 async def test_csv_on_accept(service: Service) -> None:
     status, body, kind = await service.get("cash-flow", "text/csv", **TO_2025)
-    assert (status, kind) == (200, "text/csv; charset=utf-8")
+    assert (status, kind) == (200, "text/csv; charset=utf-8; header=present")
     lines = body.decode().split("\r\n")
     assert lines[0].endswith("level,current,compare-1")
     assert "line,EUR,,,,,closing-cash,,867.00,660.00" in lines

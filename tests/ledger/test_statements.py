@@ -404,7 +404,7 @@ def test_the_csv_tells_rows_rates_and_lines() -> None:
             "translation": {"to": "USD", "functional_currency": "EUR", "rules": "r", "rounding": "half-even",
                             "rate_age_days_max": 5, "rates_known_at": None},
         }
-    )  # fmt: skip
+    ).decode()  # fmt: skip
     lines = text.split("\r\n")
     assert lines[0] == "kind,currency,section,heading_number,heading,account,name,level,current,compare-1"
     assert "row,USD,assets,10,Current assets,1000-BANK,1000-Bank,1,660.00,1083.75" in lines

@@ -22,7 +22,7 @@ FIRST = date(2023, 1, 1)
 DAYS = 3 * 365
 BEGINS = "04-01"
 CURRENCIES = ("EUR", "USD", "JPY")
-TYPES = {
+TYPES: dict[str, tuple[str, dict[str, Any]]] = {
     "BANK": ("asset", {"cash": True}),
     "TILL": ("asset", {"cash": True}),
     "THING": ("asset", {"monetary": False, "cash_flow_class": "investing"}),

@@ -4,29 +4,22 @@
     amounts   one column for each column of the statement, by its name
 
 A `rate` row stands under the row or line it belongs to and has the translated amount in the statement's column it is
-of. A text that a spreadsheet would take for a formula begins with an apostrophe.
+of. Cells are those of `csv_text`: no text is a formula.
 """
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
-from io import StringIO
 from typing import Final
 
+from services.ledger.reports.csv_text import Amount, table
 from services.ledger.reports.sections import CurrencyAnswer, LineAnswer, PartAnswer, StatementAnswer
 
 FIRST: Final = ("kind", "currency", "section", "heading_number", "heading", "account", "name", "level")
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-def as_csv(statement: StatementAnswer) -> str:
+def as_csv(statement: StatementAnswer) -> bytes:
     """The table, with CRLF line ends (RFC 4180)."""
     names = [column["name"] for column in statement["columns"]]
-    out = StringIO()
-    writer = csv.writer(out)
-    writer.writerow([*FIRST, *names])
-    for row in _rows(statement, len(names)):
-        writer.writerow(row)
-    return out.getvalue()
+    return table([[*FIRST, *names], *_rows(statement, len(names))])
 
 
 def _rows(statement: StatementAnswer, columns: int) -> Iterator[Sequence[str]]:
@@ -56,10 +49,10 @@ def _of_currency(part: CurrencyAnswer, columns: int) -> Iterator[Sequence[str]]:
         name = section["name"]
         for group in section["groups"]:
             heading = group["heading"]
-            number, words = (str(heading["number"]), _text(heading["name"])) if heading else ("", "")
+            number, words = (str(heading["number"]), heading["name"]) if heading else ("", "")
             for row in group["rows"]:
                 yield _row(
-                    "row", currency, name, number, words, _text(row["account"]), _text(row["name"]),
+                    "row", currency, name, number, words, row["account"], row["name"],
                     str(row["level"]), row["amounts"],
                 )  # fmt: skip
                 yield from _rates(row["parts"], currency, name, columns)
@@ -94,15 +87,11 @@ def _rates(parts: Sequence[Sequence[PartAnswer]], currency: str, name: str, colu
                 for step in part["rates"]
             )
             words = f"{part['currency']} {part['amount']} of {part['day']} at {steps or 'the worth it was earned at'}"
-            yield _row("rate", currency, name, account=_text(part["account"] or ""), name=words, amounts=amounts)
+            yield _row("rate", currency, name, account=part["account"] or "", name=words, amounts=amounts)
 
 
 def _row(
     kind: str, currency: str = "", section: str = "", number: str = "", heading: str = "", account: str = "",
     name: str = "", level: str = "", amounts: Iterable[str] = (),
 ) -> list[str]:  # fmt: skip
-    return [kind, currency, section, number, heading, account, name, level, *amounts]
-
-
-def _text(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return [kind, currency, section, number, heading, account, name, level, *map(Amount, amounts)]

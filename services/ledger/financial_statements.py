@@ -18,6 +18,7 @@ from libs.common.errors import Problem
 from libs.common.money import ISO_4217, Currency
 from services.ledger import reads
 from services.ledger.account_sum import AccountSum
+from services.ledger.financial_reads import cash_blocks, read_cash_lines, read_known_at, read_rates
 from services.ledger.records import instant
 from services.ledger.reports import balance_sheet, cash_flow, profit_and_loss
 from services.ledger.reports.sections import (
@@ -42,7 +43,6 @@ from services.ledger.reports.translation import (
     days_of,
 )
 from services.ledger.state import Ledger
-from services.ledger.statement_reads import cash_blocks, read_cash_lines, read_known_at, read_rates
 from services.ledger.sums import read_daily_sums, read_head, read_sums
 
 Report = Literal["profit-and-loss", "balance-sheet", "cash-flow"]
