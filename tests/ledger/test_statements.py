@@ -411,3 +411,31 @@ def test_the_csv_tells_rows_rates_and_lines() -> None:
     assert 'rate,USD,assets,,,1000-BANK,"EUR 867.00 of 2025-12-31 at EUR/USD 1.25 (ecb, 2025-12-31)",,,1083.75' in lines
     assert "line,USD,,,,,translation-reserve,,-46.80,197.35" in lines
     assert {len(row) for row in csv.reader(StringIO(text))} == {10}
+
+
+def test_after_a_revaluation_nothing_is_left_and_the_result_is_the_same() -> None:
+    books = journal()
+    books.open("7000-FX-RESULT", "income")
+    books.post("2025-12-31", "7000-FX-RESULT +4", "FX-EQUIVALENT-USD -4", kind="revaluation")
+    part = translated(balance_sheet, books, "EUR", END_2025)
+    assert figures(part)["exchange-difference-not-yet-posted"] == ["0.00"]
+    assert figures(part)["total-equity"] == ["1011.00"]
+    found = figures(translated(profit_and_loss, books, "EUR", Y2025))
+    assert found["posted-result"] == ["-49.00"]
+    assert found["exchange-difference-not-yet-posted"] == ["-10.00"], "what the year before left, now posted"
+    assert found["result"] == ["-59.00"]
+
+
+def test_a_thing_bought_in_another_currency_stays_at_its_day_s_rate() -> None:
+    books = journal()
+    books.open("1510-MACHINE-USD", "asset", "USD", monetary=False)
+    books.open("1520-LAND-USD", "asset", "USD", translation="historical")
+    books.post("2025-03-03", "1510-MACHINE-USD +10", "1010-BANK-USD -10")
+    books.post("2025-05-02", "1520-LAND-USD +5.60", "1010-BANK-USD -5.60")
+    found = figures(translated(balance_sheet, books, "EUR", END_2025))
+    assert found["1510-MACHINE-USD"] == ["10.00"], "at 1.00, not at 1.25"
+    assert found["1520-LAND-USD"] == ["5.00"], "at 1.12"
+    left = "exchange-difference-not-yet-posted"
+    assert (found[left], found[f"{left}/open-positions"]) == (["-1.48"], ["-4.00"])
+    assert found[f"{left}/items-at-other-rates"] == ["2.52"], "10 - 8 and 5 - 4.48"
+    assert figures(translated(balance_sheet, books, "USD", END_2025))["1510-MACHINE-USD"] == ["10.00"]
