@@ -439,3 +439,73 @@ def test_a_thing_bought_in_another_currency_stays_at_its_day_s_rate() -> None:
     assert (found[left], found[f"{left}/open-positions"]) == (["-1.48"], ["-4.00"])
     assert found[f"{left}/items-at-other-rates"] == ["2.52"], "10 - 8 and 5 - 4.48"
     assert figures(translated(balance_sheet, books, "USD", END_2025))["1510-MACHINE-USD"] == ["10.00"]
+
+
+def test_an_account_closed_in_two_years_gives_up_each_year_s_worth() -> None:
+    books = journal()
+    books.post("2025-12-31", "5000-RENT -45", "3900-RETAINED +45", kind="closing")
+    part = translated(balance_sheet, books, "USD", END_2024, END_2025)
+    found = figures(part)
+    assert found["3900-RETAINED"] == ["66.80", "16.40"], "less 45 at 1.12"
+    assert found["current-earnings"] == found["earlier-earnings-not-closed"] == ["0.00", "0.00"]
+    assert found["translation-reserve"] == ["-46.80", "197.35"]
+
+
+def _day_s_flows(books: Journal, on: str, *lines: str) -> dict[str, dict[str, list[str]]]:
+    """By currency, the flows of one entry posted on a day of its own."""
+    books.post(on, *lines)
+    day = date.fromisoformat(on)
+    parts = cash_flow.untranslated(layout_of(books), cash_columns(books, Period("day", day, day)), None)
+    assert all(holds(part) for part in parts)
+    return {part["currency"]: figures(part) for part in parts}
+
+
+def test_a_fee_behind_a_pair_is_on_the_side_of_cash() -> None:
+    books = journal()
+    books.open("5100-FEE-USD", "expense", "USD")
+    flows = _day_s_flows(books, "2025-06-02", "1000-BANK +90", "FX-EQUIVALENT-USD -90", "FX-POSITION-USD +100",
+                         "1100-AR-USD -103", "5100-FEE-USD +3")  # fmt: skip
+    assert flows["EUR"]["1100-AR-USD"] == ["90.00"]
+    assert "5100-FEE-USD" not in flows["EUR"]
+
+
+def test_cash_across_two_pairs_is_an_exchange() -> None:
+    books = journal()
+    books.open("1020-BANK-JPY", "asset", "JPY", cash=True)
+    books.pair("JPY")
+    flows = _day_s_flows(books, "2025-06-02", "1010-BANK-USD +55", "FX-POSITION-USD -55", "FX-EQUIVALENT-USD +50",
+                         "FX-EQUIVALENT-JPY -50", "FX-POSITION-JPY +7000", "1020-BANK-JPY -7000")  # fmt: skip
+    assert flows["USD"]["exchanged-between-currencies"] == ["55.00"]
+    assert flows["JPY"]["exchanged-between-currencies"] == ["-7000"]
+
+
+def test_lines_behind_two_pairs_weigh_what_the_pairs_say() -> None:
+    books = journal()
+    books.open("1120-AR-JPY", "asset", "JPY")
+    books.pair("JPY")
+    flows = _day_s_flows(books, "2025-06-02", "1000-BANK +150", "FX-EQUIVALENT-USD -100", "FX-EQUIVALENT-JPY -50",
+                         "FX-POSITION-USD +110", "FX-POSITION-JPY +7000", "1100-AR-USD -110",
+                         "1120-AR-JPY -7000")  # fmt: skip
+    assert (flows["EUR"]["1100-AR-USD"], flows["EUR"]["1120-AR-JPY"]) == (["100.00"], ["50.00"])
+
+
+def test_opening_cash_is_at_the_rate_of_the_day_before() -> None:
+    books = journal()
+    new_year = PublishedRate("ecb", "EUR", "USD", date(2025, 1, 1), Decimal(2), own=False)
+    part = cash_flow.translated(layout_of(books), cash_columns(books, Y2025), translator("EUR", [*rates(), new_year]))
+    assert figures(part)["opening-cash"] == ["770.00"]
+    assert holds(part)
+
+
+@pytest.mark.parametrize(
+    ("day", "begins", "start"),
+    [
+        ("2024-04-01", "04-01", "2024-04-01"),
+        ("2024-03-31", "04-01", "2023-04-01"),
+        ("2024-12-31", "01-01", "2024-01-01"),
+        ("2024-01-01", "01-01", "2024-01-01"),
+        ("2024-02-29", "02-28", "2024-02-28"),
+    ],
+)
+def test_a_fiscal_year_begins_on_its_first_day(day: str, begins: str, start: str) -> None:
+    assert fiscal_year_start(date.fromisoformat(day), begins) == date.fromisoformat(start)
