@@ -8,79 +8,25 @@ from typing import Any
 
 import pytest
 
-from libs.common.money import ISO_4217
-from services.ledger.reports import balance_sheet, cash_flow, profit_and_loss
-from services.ledger.reports.sections import CurrencyAnswer, Layout, Period, fiscal_year_start
+from services.ledger.reports import balance_sheet, profit_and_loss
+from services.ledger.reports.sections import Period, fiscal_year_start
 from services.ledger.reports.statement_csv import as_csv
-from services.ledger.reports.translation import PublishedRate, RateBook, RateMissing, Translator, days_of
+from services.ledger.reports.translation import PublishedRate, RateBook, RateMissing, days_of
 from tests.ledger.journal_in_memory import Journal
 from tests.ledger.small_company import journal, rates
-
-EUR, USD = ISO_4217["EUR"], ISO_4217["USD"]
-Y2024 = Period("y2024", date(2024, 1, 1), date(2024, 12, 31))
-Y2025 = Period("y2025", date(2025, 1, 1), date(2025, 12, 31))
-END_2024, END_2025 = Y2024._replace(since=None), Y2025._replace(since=None)
-
-
-def layout_of(books: Journal, **more: Any) -> Layout:
-    return Layout({account.no: account for account in books.accounts.values()}, **more)
-
-
-def pnl(books: Journal, *periods: Period, only: str | None = None, **more: Any) -> list[CurrencyAnswer]:
-    ranges = [profit_and_loss.Range(each, books.sums(each.since, each.through, closings=False)) for each in periods]
-    return profit_and_loss.untranslated(layout_of(books, **more), ranges, only)
-
-
-def sheet(books: Journal, *periods: Period, begins: str = "01-01", **more: Any) -> list[CurrencyAnswer]:
-    columns = [
-        balance_sheet.AsOf(
-            each,
-            books.sums(None, each.through),
-            books.sums(None, date.fromordinal(fiscal_year_start(each.through, begins).toordinal() - 1)),
-        )
-        for each in periods
-    ]
-    return balance_sheet.untranslated(layout_of(books, **more), columns, None)
-
-
-def cash_columns(books: Journal, *periods: Period) -> list[cash_flow.CashColumn]:
-    by_no = {account.no: account for account in books.accounts.values()}
-    columns = []
-    for each in periods:
-        assert each.since is not None
-        flows = cash_flow.flows_of(books.cash_lines(each.since, each.through), by_no)
-        before = date.fromordinal(each.since.toordinal() - 1)
-        columns.append(cash_flow.CashColumn(each, flows, books.sums(None, before), books.sums(None, each.through)))
-    return columns
-
-
-def translator(to: str, published: list[PublishedRate] | None = None) -> Translator:
-    return Translator(ISO_4217[to], EUR, "01-01", RateBook(rates() if published is None else published, ("EUR", "USD")))
-
-
-def translated(report: Any, books: Journal, to: str, *periods: Period, **more: Any) -> CurrencyAnswer:
-    last = max(each.through for each in periods)
-    days = days_of(books.accounts.values(), books.daily(last), books.daily(last, closings=False))
-    part: CurrencyAnswer = report.translated(layout_of(books, **more), periods, days, translator(to))
-    return part
-
-
-def figures(part: CurrencyAnswer) -> dict[str, list[str]]:
-    """Every amount by the code of its account or the name of its section or line."""
-    found = {}
-    for section in part["sections"]:
-        found[section["name"]] = section["totals"]
-        for group in section["groups"]:
-            found |= {row["account"]: row["amounts"] for row in group["rows"]}
-    for line in part["lines"]:
-        found[line["name"]] = line["amounts"]
-        found |= {f"{line['name']}/{piece['name']}": piece["amounts"] for piece in line["made_of"]}
-    return found
-
-
-def holds(part: CurrencyAnswer) -> bool:
-    assert part["tie_outs"]
-    return all(tie_out["holds"] for tie_out in part["tie_outs"])
+from tests.ledger.statement_parts import (
+    END_2024,
+    END_2025,
+    Y2024,
+    Y2025,
+    figures,
+    holds,
+    layout_of,
+    pnl,
+    sheet,
+    translated,
+    translator,
+)
 
 
 def test_profit_and_loss_leaves_closing_entries_out() -> None:
@@ -136,42 +82,6 @@ def test_a_fiscal_year_that_begins_in_july() -> None:
     books.entries = [entry for entry in books.entries if entry.kind != "closing"]
     found = figures(sheet(books, END_2024, begins="07-01")[0])
     assert (found["current-earnings"], found["earlier-earnings-not-closed"]) == (["-40.00"], ["100.00"])
-
-
-def test_cash_flow_says_where_cash_came_from() -> None:
-    books = journal()
-    euros, dollars = cash_flow.untranslated(layout_of(books), cash_columns(books, Y2024, Y2025), None)
-    assert figures(euros) == {
-        "operating": ["-40.00", "-45.00"],
-        "5000-RENT": ["-40.00", "-45.00"],
-        "investing": ["-300.00", "0.00"],
-        "1500-EQUIPMENT": ["-300.00", "0.00"],
-        "financing": ["1000.00", "200.00"],
-        "3000-CAPITAL": ["1000.00", "0.00"],
-        "2000-LOAN": ["0.00", "200.00"],
-        "exchanged-between-currencies": ["0.00", "52.00"],
-        "opening-cash": ["0.00", "660.00"],
-        "net-flows": ["660.00", "207.00"],
-        "fx-effect": ["0.00", "0.00"],
-        "closing-cash": ["660.00", "867.00"],
-    }
-    found = figures(dollars)
-    assert (found["1100-AR-USD"], found["exchanged-between-currencies"]) == (["110.00", "0.00"], ["0.00", "-55.00"])
-    assert found["closing-cash"] == ["110.00", "55.00"]
-    assert holds(euros)
-    assert holds(dollars)
-    rows = {
-        row["account"]: row["classed_by"]
-        for section in euros["sections"]
-        for group in section["groups"]
-        for row in group["rows"]
-    }
-    assert rows == {
-        "5000-RENT": "type",
-        "1500-EQUIPMENT": "account",
-        "3000-CAPITAL": "type",
-        "2000-LOAN": "account",
-    }
 
 
 def test_profit_and_loss_in_the_functional_currency() -> None:
@@ -242,19 +152,6 @@ def test_statements_in_a_presentation_currency() -> None:
     assert found["current-earnings"] == ["0.00", "-50.40"]
     assert found["earlier-earnings-not-closed"] == ["0.00", "0.00"]
     assert found["translation-reserve"] == ["-46.80", "197.35"]
-    assert holds(part)
-
-
-def test_cash_flow_in_the_functional_currency() -> None:
-    books = journal()
-    part = cash_flow.translated(layout_of(books), cash_columns(books, Y2024, Y2025), translator("EUR"))
-    found = figures(part)
-    assert found["1100-AR-USD"] == ["100.00", "0.00"]
-    assert found["exchanged-between-currencies"] == ["0.00", "-3.00"]
-    assert found["opening-cash"] == ["0.00", "770.00"]
-    assert found["net-flows"] == ["760.00", "152.00"]
-    assert found["fx-effect"] == ["10.00", "-11.00"]
-    assert found["closing-cash"] == ["770.00", "911.00"]
     assert holds(part)
 
 
@@ -344,45 +241,6 @@ def test_rows_of_zeros_headings_and_levels() -> None:
     assert shown(zero=True)[2] == (None, [("3", 1, "2.00"), ("4", 1, "0.00")])
 
 
-def test_a_payment_with_a_fee_is_spread_by_largest_remainder() -> None:
-    books = Journal()
-    books.open("BANK", "asset", cash=True)
-    books.open("FEE", "expense")
-    books.open("A", "asset")
-    books.open("B", "liability", cash_flow_class="financing")
-    books.open("C", "income")
-    books.post("2024-01-01", "BANK +1.00", "FEE +0.50", "A -0.50", "B -0.50", "C -0.50")
-    (part,) = cash_flow.untranslated(layout_of(books), cash_columns(books, Y2024), None)
-    found = figures(part)
-    assert (found["A"], found["B"], found["C"]) == (["0.34"], ["0.33"], ["0.33"])
-    assert "FEE" not in found, "the fee is on the side of cash"
-    assert holds(part)
-
-
-def test_cash_to_cash_nets_out() -> None:
-    books = Journal()
-    books.open("BANK", "asset", cash=True)
-    books.open("TILL", "asset", cash=True)
-    books.open("C", "income")
-    books.post("2024-01-01", "BANK +5.00", "TILL -5.00")
-    books.post("2024-01-02", "BANK +7.00", "TILL -5.00", "C -2.00")
-    (part,) = cash_flow.untranslated(layout_of(books), cash_columns(books, Y2024), None)
-    found = figures(part)
-    assert (found["C"], found["net-flows"], found["closing-cash"]) == (["2.00"], ["2.00"], ["2.00"])
-
-
-def test_a_position_pair_is_looked_through() -> None:
-    """A dollar invoice of 60 paid together with 40 of dollar cash into the euro account."""
-    books = journal()
-    books.post("2025-06-02", "1000-BANK +90", "FX-EQUIVALENT-USD -90", "FX-POSITION-USD +100",
-               "1100-AR-USD -60", "1010-BANK-USD -40")  # fmt: skip
-    day = date(2025, 6, 2)
-    columns = cash_columns(books, Period("day", day, day))
-    euros, dollars = (figures(part) for part in cash_flow.untranslated(layout_of(books), columns, None))
-    assert (euros["1100-AR-USD"], euros["exchanged-between-currencies"]) == (["54.00"], ["36.00"])
-    assert dollars["exchanged-between-currencies"] == ["-40.00"]
-
-
 def test_a_closing_entry_of_a_part_goes_at_its_day_s_rate() -> None:
     books = journal()
     books.post("2025-12-31", "5000-RENT -20", "3900-RETAINED +20", kind="closing")
@@ -449,52 +307,6 @@ def test_an_account_closed_in_two_years_gives_up_each_year_s_worth() -> None:
     assert found["3900-RETAINED"] == ["66.80", "16.40"], "less 45 at 1.12"
     assert found["current-earnings"] == found["earlier-earnings-not-closed"] == ["0.00", "0.00"]
     assert found["translation-reserve"] == ["-46.80", "197.35"]
-
-
-def _day_s_flows(books: Journal, on: str, *lines: str) -> dict[str, dict[str, list[str]]]:
-    """By currency, the flows of one entry posted on a day of its own."""
-    books.post(on, *lines)
-    day = date.fromisoformat(on)
-    parts = cash_flow.untranslated(layout_of(books), cash_columns(books, Period("day", day, day)), None)
-    assert all(holds(part) for part in parts)
-    return {part["currency"]: figures(part) for part in parts}
-
-
-def test_a_fee_behind_a_pair_is_on_the_side_of_cash() -> None:
-    books = journal()
-    books.open("5100-FEE-USD", "expense", "USD")
-    flows = _day_s_flows(books, "2025-06-02", "1000-BANK +90", "FX-EQUIVALENT-USD -90", "FX-POSITION-USD +100",
-                         "1100-AR-USD -103", "5100-FEE-USD +3")  # fmt: skip
-    assert flows["EUR"]["1100-AR-USD"] == ["90.00"]
-    assert "5100-FEE-USD" not in flows["EUR"]
-
-
-def test_cash_across_two_pairs_is_an_exchange() -> None:
-    books = journal()
-    books.open("1020-BANK-JPY", "asset", "JPY", cash=True)
-    books.pair("JPY")
-    flows = _day_s_flows(books, "2025-06-02", "1010-BANK-USD +55", "FX-POSITION-USD -55", "FX-EQUIVALENT-USD +50",
-                         "FX-EQUIVALENT-JPY -50", "FX-POSITION-JPY +7000", "1020-BANK-JPY -7000")  # fmt: skip
-    assert flows["USD"]["exchanged-between-currencies"] == ["55.00"]
-    assert flows["JPY"]["exchanged-between-currencies"] == ["-7000"]
-
-
-def test_lines_behind_two_pairs_weigh_what_the_pairs_say() -> None:
-    books = journal()
-    books.open("1120-AR-JPY", "asset", "JPY")
-    books.pair("JPY")
-    flows = _day_s_flows(books, "2025-06-02", "1000-BANK +150", "FX-EQUIVALENT-USD -100", "FX-EQUIVALENT-JPY -50",
-                         "FX-POSITION-USD +110", "FX-POSITION-JPY +7000", "1100-AR-USD -110",
-                         "1120-AR-JPY -7000")  # fmt: skip
-    assert (flows["EUR"]["1100-AR-USD"], flows["EUR"]["1120-AR-JPY"]) == (["100.00"], ["50.00"])
-
-
-def test_opening_cash_is_at_the_rate_of_the_day_before() -> None:
-    books = journal()
-    new_year = PublishedRate("ecb", "EUR", "USD", date(2025, 1, 1), Decimal(2), own=False)
-    part = cash_flow.translated(layout_of(books), cash_columns(books, Y2025), translator("EUR", [*rates(), new_year]))
-    assert figures(part)["opening-cash"] == ["770.00"]
-    assert holds(part)
 
 
 @pytest.mark.parametrize(
