@@ -15,7 +15,9 @@ from typing import Any, Final
 import orjson
 from pydantic.json_schema import GenerateJsonSchema
 
-from libs.common.events import ANSWERS, EVENT_TYPES, FACTS, HASH, HEADS, PREVIOUS_HASH, REQUESTS, EventType
+from libs.common.event_type import EventType
+from libs.common.events import ANSWERS, EVENT_TYPES, FACTS, HASH, HEADS, PREVIOUS_HASH, REQUESTS
+from libs.common.events_fx import FX
 
 FOLDER: Final = Path("docs/events")
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -41,6 +43,11 @@ _TOPICS: Final[Mapping[str, tuple[str, str, str]]] = {
         "send",
         "The ledger's id as text",
         "How far each ledger's log is on ledger.events.v1. Compacted.",
+    ),
+    FX: (
+        "receive",
+        "Base and counter currency with a slash between, before them the organization where the rate is its own",
+        "What fx knows of exchange rates. The ledger keeps them for translating reports; unknown types are ignored.",
     ),
 }
 """Topic -> what the ledger does with it, its key, what it is."""

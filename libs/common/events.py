@@ -4,6 +4,7 @@
     ledger.answers.v1    request-posted|-rejected.v1  the answer, keyed by the document that asked
     ledger.events.v1     ledger-opened.v1, ...        the ledger's log: each record's own bytes, in order, for ever
     ledger.heads.v1      (no event, a table)          how far the log is published, one row per ledger
+    fx.events.v1         rate-published.v1            what fx knows (events_fx.py)
 
 The shapes are plain dataclasses checked by one pass of a TypeAdapter over the JSON bytes. Requests refuse what they do
 not know, so that a typing error cannot lose a field; answers and facts ignore it, so that a producer may go first.
@@ -13,12 +14,14 @@ Facts carry ids, never personal data. docs/events (JSON Schemas, AsyncAPI) is ma
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
-from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 from annotated_types import Ge
 from pydantic import TypeAdapter
 
+from libs.common.event_type import EventType
+from libs.common.events_fx import RATE_PUBLISHED
 from libs.common.journal import (
     AccountRequest,
     AccountType,
@@ -389,19 +392,6 @@ class LedgerHead(Open):
 
 # --- the list ---------------------------------------------------------------------------------------------------------
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class EventType(Generic[T]):
-    """One row of the list. `adapter.validate_json(value)` checks and reads a record's value."""
-
-    name: str
-    topic: str
-    adapter: TypeAdapter[T]
-    meaning: str
-
-
 ENTRY_WANTED: Final = EventType(
     "ledger.entry-wanted.v1", REQUESTS, TypeAdapter(EntryWanted), "A journal entry is wanted."
 )
@@ -438,6 +428,7 @@ _LISTED: Final[Sequence[EventType[Any]]] = (
     ACCOUNT_OPENED,
     ENTRY_POSTED,
     LEDGER_HEAD,
+    RATE_PUBLISHED,
 )
 
 EVENT_TYPES: Final[Mapping[str, EventType[Any]]] = {listed.name: listed for listed in _LISTED}

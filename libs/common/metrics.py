@@ -165,6 +165,13 @@ KAFKA_DEAD_LETTERS = _counter(
     "kafka_dead_letters_total", "records", ["topic", "code"], "Records that could not be decoded, by reason.",
     "Read the dead letter's headers, fix the producer, replay it. Many at once stop the consumer on purpose.",
 )  # fmt: skip
+KAFKA_IGNORED_EVENTS = _counter(
+    "kafka_ignored_events_total",
+    "records",
+    ["topic"],
+    "Events of a type that this service does not know.",
+    "Expected after a producer gained a new type; else compare the versions of both services.",
+)
 KAFKA_PUBLISH_DURATION_MS = _histogram(
     "kafka_publish_duration_ms", "ms", [], LATENCY_MS, "From a call to publish to the acknowledgement of all messages.",
     "Slow: broker disk, replication, or in-sync replicas missing.",

@@ -88,6 +88,9 @@ LEDGER: Final = (
     _report("/ledgers/{ledger}/reports/account-tree"),
     _stream("GET", "/ledgers/{ledger}/reports/general-ledger", "ledger:read"),
     _stream("GET", "/ledgers/{ledger}/reports/journal", "ledger:read"),
+    _report("/ledgers/{ledger}/reports/profit-and-loss"),
+    _report("/ledgers/{ledger}/reports/balance-sheet"),
+    _report("/ledgers/{ledger}/reports/cash-flow"),
     _report("/ledgers/{ledger}/verify", "ledger:verify", timeout_s=600.0),
 )
 

@@ -61,6 +61,7 @@ from services.ledger.read_api import ReadApi, entry_id_of
 from services.ledger.report_api import ReportApi
 from services.ledger.short_api import ShortApi
 from services.ledger.state import Ledger
+from services.ledger.statement_api import StatementApi
 from services.ledger.writes import (
     KEY_PARAMETER,
     LEDGER_PARAMETER,
@@ -148,6 +149,7 @@ class LedgerApi:
         BalanceApi(self.books, self.reader).add_to(app)
         ReportApi(self.books, self.reader).add_to(app)
         ShortApi(self.books, self.reader).add_to(app)
+        StatementApi(self.books, self.reader).add_to(app)
 
     async def post_entry(self, request: Request) -> Response:
         """The hot one: 2 to 1,000 lines that balance."""

@@ -17,6 +17,7 @@ from services.ledger.api import LedgerApi
 from services.ledger.commands import Books
 from services.ledger.consumer import RequestsConsumer
 from services.ledger.pools import MIGRATIONS, create_writer_pool
+from services.ledger.rates_consumer import RatesConsumer
 from services.ledger.relay import Relay
 from services.ledger.writer import Limits
 
@@ -89,6 +90,7 @@ async def start() -> int:
     relay = Relay(auditor, KafkaSettings.of(chosen))
     books = Books(writer, now, limits, relay.wake)
     consumer = RequestsConsumer(books, KafkaSettings.of(chosen), member=chosen.member)
+    rates = RatesConsumer(writer, now, KafkaSettings.of(chosen), member=chosen.member)
     readiness = runtime.Readiness()
     app = create_app("ledger", VERSION, readiness=readiness, verifier=verifier)
     LedgerApi(books, reader, auditor).add_to(app)
@@ -103,6 +105,7 @@ async def start() -> int:
         tasks={
             "relay": relay.run,
             "requests": consumer.run,
+            "rates": rates.run,
             "gauges": observing(books, {"writer": writer, "reader": reader, "auditor": auditor}),
         },
         closers=[

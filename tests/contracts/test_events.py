@@ -12,11 +12,12 @@ from jsonschema import Draft202012Validator, ValidationError
 from libs.cli import schemas
 from libs.common.bus import CloudEvent, parse_headers
 from libs.common.events import EVENT_TYPES, FACTS, LEDGER_HEAD, REQUEST_TYPES, REQUESTS, TOPICS
+from libs.common.events_fx import FX
 from libs.common.journal import ledger_id
 from services.ledger.consumer import decode
 
 GOLDEN = Path(__file__).with_name("golden")
-TOPICS_OF = {"requests": REQUESTS, "answers": TOPICS.answers, "facts": FACTS, "heads": TOPICS.heads}
+TOPICS_OF = {"requests": REQUESTS, "answers": TOPICS.answers, "facts": FACTS, "heads": TOPICS.heads, "fx": FX}
 
 
 def golden(name: str) -> list[dict[str, Any]]:
