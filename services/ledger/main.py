@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import Field, SecretStr
 
@@ -13,6 +14,7 @@ from libs.common.bus import KafkaSettings
 from libs.common.clock import now
 from libs.common.errors import Misconfigured
 from libs.common.http import create_app
+from libs.common.signing import SigningKeys, read_keys
 from services.ledger.api import LedgerApi
 from services.ledger.commands import Books
 from services.ledger.consumer import RequestsConsumer
@@ -50,6 +52,11 @@ class LedgerSettings(settings.ServiceSettings):
     batch_requests: int = Field(
         1_000, ge=1, alias="LEDGERBUS_LEDGER_BATCH_REQUESTS", description="requests in one statement at most"
     )
+    signing_key: Path | None = Field(
+        None,
+        alias="LEDGERBUS_LEDGER_SIGNING_KEY",
+        description="PEM file of Ed25519 keys, the newest first: it signs chain heads; absent: they are not signed",
+    )
     cached_accounts: int = Field(
         200_000, ge=1_000, alias="LEDGERBUS_LEDGER_CACHED_ACCOUNTS", description="accounts kept in memory at most"
     )
@@ -81,17 +88,18 @@ async def start() -> int:
         raise Misconfigured("set LEDGERBUS_JWKS_FILE or LEDGERBUS_JWKS_URL: where the keys of tokens are")
     verifier = Verifier(chosen.jwt_issuer, chosen.jwt_audience, jwks)
     await verifier.start()
+    keys = read_keys(chosen.signing_key) if chosen.signing_key is not None else SigningKeys()
     await migrate(chosen)
     writer = await create_writer_pool(chosen.writer_dsn.get_secret_value(), max_size=chosen.writer_connections)
     reader = await db.create_pool(chosen.reader_dsn.get_secret_value(), name="ledger-reader", max_size=8)
     auditor = await db.create_pool(chosen.auditor_dsn.get_secret_value(), name="ledger-auditor", max_size=6)
     limits = Limits(batch_requests=chosen.batch_requests, cached_accounts=chosen.cached_accounts)
-    relay = Relay(auditor, KafkaSettings.of(chosen))
+    relay = Relay(auditor, KafkaSettings.of(chosen), keys=keys)
     books = Books(writer, now, limits, relay.wake)
     consumer = RequestsConsumer(books, KafkaSettings.of(chosen), member=chosen.member)
     readiness = runtime.Readiness()
     app = create_app("ledger", VERSION, readiness=readiness, verifier=verifier)
-    LedgerApi(books, reader, auditor).add_to(app)
+    LedgerApi(books, reader, auditor, keys).add_to(app)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     metrics.BUILD_INFO.labels("ledger", VERSION).set(1)
