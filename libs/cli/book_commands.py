@@ -3,6 +3,11 @@
 import asyncio
 from collections.abc import Iterator
 from typing import Annotated, Any
+"""token, seed, import: organizations and their books, through the gateway."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -135,3 +140,5 @@ def _faults(verdict: dict[str, Any]) -> Iterator[str]:
     for invariant in verdict["invariants"]:
         if not invariant.get("ok", True):
             yield f"{invariant.get('name')}: {invariant.get('detail', invariant)}"
+        output.facts().print(imported.sentence())
+    imported.require_whole()

@@ -150,6 +150,7 @@ class LedgerApi:
         BalanceApi(self.books, self.reader).add_to(app)
         ReportApi(self.books, self.reader).add_to(app)
         ProofApi(self.reader, self.keys).add_to(app)
+        ProofApi(self.books, self.reader, self.auditor, self.keys).add_to(app)
 
     async def post_entry(self, request: Request) -> Response:
         """The hot one: 2 to 1,000 lines that balance."""

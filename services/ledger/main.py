@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -19,6 +20,7 @@ from services.ledger.api import LedgerApi
 from services.ledger.commands import Books
 from services.ledger.consumer import RequestsConsumer
 from services.ledger.pools import MIGRATIONS, create_writer_pool
+from services.ledger.prover import DUTY, ROUND_HOURS, Prover
 from services.ledger.relay import Relay
 from services.ledger.writer import Limits
 
@@ -56,6 +58,17 @@ class LedgerSettings(settings.ServiceSettings):
         None,
         alias="LEDGERBUS_LEDGER_SIGNING_KEY",
         description="PEM file of Ed25519 keys, the newest first: it signs chain heads; absent: they are not signed",
+    )
+    proof_duty: settings.Ratio = Field(
+        DUTY,
+        alias="LEDGERBUS_LEDGER_PROOF_DUTY",
+        description="share of the time that the background proof of the books works; 0 switches it off",
+    )
+    proof_round_hours: int = Field(
+        ROUND_HOURS,
+        ge=1,
+        alias="LEDGERBUS_LEDGER_PROOF_ROUND_HOURS",
+        description="quiet ledgers are proven again this often",
     )
     cached_accounts: int = Field(
         200_000, ge=1_000, alias="LEDGERBUS_LEDGER_CACHED_ACCOUNTS", description="accounts kept in memory at most"
@@ -97,6 +110,7 @@ async def start() -> int:
     relay = Relay(auditor, KafkaSettings.of(chosen), keys=keys)
     books = Books(writer, now, limits, relay.wake)
     consumer = RequestsConsumer(books, KafkaSettings.of(chosen), member=chosen.member)
+    prover = Prover(auditor, duty=chosen.proof_duty, round_every=timedelta(hours=chosen.proof_round_hours))
     readiness = runtime.Readiness()
     app = create_app("ledger", VERSION, readiness=readiness, verifier=verifier)
     LedgerApi(books, reader, auditor, keys).add_to(app)
@@ -111,6 +125,7 @@ async def start() -> int:
         tasks={
             "relay": relay.run,
             "requests": consumer.run,
+            "proof": prover.run,
             "gauges": observing(books, {"writer": writer, "reader": reader, "auditor": auditor}),
         },
         closers=[

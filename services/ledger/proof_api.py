@@ -1,4 +1,4 @@
-"""What an auditor asks the ledger for: where a log ends, signed, and the public keys that such heads are checked with.
+"""What an auditor asks the ledger for: the proof of its books, where its log ends, signed, and the keys to check that.
 
 A head that was kept outside proves later that nothing before it was rewritten (docs/guides/proof.md).
 """
@@ -6,14 +6,18 @@ A head that was kept outside proves later that nothing before it was rewritten (
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from starlette.requests import Request
 from typing_extensions import TypedDict
 
 from libs.common.auth import Caller
 from libs.common.db import Pool
 from libs.common.errors import Problem
-from libs.common.http import App, requires, router
+from libs.common.http import App, exchange_of, requires, router
 from libs.common.signing import ALGORITHM, SigningKeys
 from services.ledger import proof_store, reads
+from services.ledger.commands import Books
+from services.ledger.prover import prove
+from services.ledger.verify import Report
 
 PREFIX = "/api/v1"
 
@@ -39,7 +43,9 @@ class HeadAnswer(TypedDict):
 class ProofApi:
     """What the routes read from, and the keys that sign."""
 
+    books: Books
     reader: Pool
+    auditor: Pool
     keys: SigningKeys = field(default_factory=SigningKeys)
 
     def add_to(self, app: App) -> None:
@@ -47,6 +53,7 @@ class ProofApi:
         routes = router(PREFIX)
         routes.add_api_route("/ledgers/{ledger}/head", self.head, summary="Where the log ends, signed")
         routes.add_api_route("/ledger-keys", self.public_keys, summary="Public keys of signed heads (JWKS)")
+        routes.add_api_route("/ledgers/{ledger}/verify", self.proof, summary="Proof of the books against their log")
         app.include_router(routes)
 
     async def head(self, ledger: str, caller: Reads) -> HeadAnswer:
@@ -67,6 +74,12 @@ class ProofApi:
             "key_id": signature.key_id if signature else None,
             "algorithm": ALGORITHM,
         }
+
+    async def proof(
+        self, ledger: str, request: Request, caller: Annotated[Caller, requires("ledger:verify")]
+    ) -> Report:
+        exchange_of(request).lift_deadline()
+        return await prove(self.auditor, await self.books.get(caller.own_organization(), ledger))
 
     async def public_keys(self, _: Reads) -> dict[str, Any]:
         return self.keys.jwks()
