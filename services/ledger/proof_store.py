@@ -11,6 +11,7 @@ import orjson
 from libs.common.db import Connection, Pool
 from libs.common.signing import ChainHead
 from services.ledger.records import instant
+from services.ledger.replay import Difference
 
 
 async def read_head(connection: Connection, code: str) -> ChainHead | None:
@@ -132,3 +133,19 @@ async def load_standing(pool: Pool) -> Standing:
     return Standing(
         int(row["lag_records"]), row["failed_ledgers"], row["oldest_at"], row["age_s"], row["last_s"], violations
     )
+
+
+async def find_strays(pool: Pool) -> list[Difference]:
+    """What no proof of a ledger sees: rows of no ledger, ledgers of no organization, organizations without books."""
+    rows = await pool.fetch(
+        """
+        select place, ledger_no::text as key, 'a ledger of this number' as expected from find_strays()
+        union all
+        select 'ledgers', l.code, 'an organization of this ledger' from ledgers l
+        where not exists (select from organizations o where o.id = l.organization_id)
+        union all
+        select 'organizations', o.slug, 'a ledger of this organization' from organizations o
+        where not exists (select from ledgers l where l.organization_id = o.id)
+        """
+    )
+    return [Difference(row["place"], row["key"], 0, row["expected"], "none") for row in rows]

@@ -7,6 +7,7 @@
   proof that was cut off begins again) and several processes share the work.
 * It works a given share of the time (`duty`) and rests the remainder. Only the end of a ledger's proof, which compares
   sums in one snapshot, is not interrupted.
+* What belongs to no ledger at all (`strays`) no ledger's proof would see; it is looked for every ten minutes.
 * The gauges are read from that table: a ledger that does not verify counts until a later proof of it, by anybody,
   says otherwise. Which ledger it is, and where it differs first, is in the log line `books-do-not-verify`.
 """
@@ -32,6 +33,7 @@ DUTY: Final = 0.05
 ROUND_HOURS: Final = 24
 OBSERVE_S: Final = 10.0
 IDLE_S: Final = 5.0
+STRAYS_EVERY_S: Final = 600.0
 REST_S_MAX: Final = 30.0
 CLAIM: Final = timedelta(minutes=5)
 KEEP_CLAIM_S: Final = 60.0
@@ -76,12 +78,14 @@ class Prover:
         self._idle_s = idle_s
         self._round_began_at: datetime = now()
         self._observed_s = 0.0
+        self._strays_sought_s = 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Proves until `stopping` is set. Raises what must stop the process."""
         while not stopping.is_set():
             try:
                 await self._observe()
+                await self._seek_strays()
                 rest_s = await self._prove_next(stopping)
             except Exception as error:
                 if not transient(error):
@@ -108,6 +112,18 @@ class Prover:
         except _StoppedError:
             await proof_store.drop_claim(self._auditor, no)
         return resting.due_s()
+
+    async def _seek_strays(self) -> None:
+        """Looks for what no ledger's proof would see, once in `STRAYS_EVERY_S`."""
+        if not self._duty or (self._strays_sought_s and monotonic_s() - self._strays_sought_s < STRAYS_EVERY_S):
+            return
+        self._strays_sought_s = monotonic_s()
+        strays = await proof_store.find_strays(self._auditor)
+        metrics.LEDGER_INVARIANT_VIOLATIONS.labels("strays").set(len(strays))
+        for stray in strays:
+            log.error(
+                "books-do-not-verify", invariant="strays", table=stray.table, key=stray.key, missing=stray.expected
+            )
 
     async def _observe(self) -> None:
         """Sets the gauges, at most once in `observe_s`."""

@@ -17,12 +17,13 @@ from typing import Any
 import asyncpg
 
 from libs.common.db import Connection, Pool, transaction
-from libs.common.journal import organization_id
+from libs.common.journal import ledger_id, organization_id
 from services.ledger.records import instant
 from services.ledger.replay import Findings, Invariant, Replay, SliceRows, asked_by
 from services.ledger.state import Ledger
 from services.ledger.verify_rows import (
     ROWS_AT_A_TIME,
+    compare_currencies,
     compare_pending_holds,
     compare_rows,
     compare_slice,
@@ -112,8 +113,8 @@ async def _prove_end(connection: Connection, replay: Replay, slice_records: int)
     """What moves with every posting, at the head of this transaction's snapshot."""
     head = await connection.fetchrow(
         """
-        select o.slug as organization, l.organization_id, l.id, l.code, l.functional_currency, l.functional_decimals,
-            l.days_closed_through, l.soft_closed_through, l.closed_through, l.time_zone,
+        select o.slug as organization, l.organization_id, l.id, l.code, l.name, l.functional_currency,
+            l.functional_decimals, l.days_closed_through, l.soft_closed_through, l.closed_through, l.time_zone,
             to_char(l.day_cut_off, 'HH24:MI') as day_cut_off, l.fiscal_year_start, l.retained_earnings,
             l.epoch, l.sequence, l.hash, l.recorded_at
         from ledgers l join organizations o on o.id = l.organization_id where l.no = $1
@@ -128,6 +129,7 @@ async def _prove_end(connection: Connection, replay: Replay, slice_records: int)
     await _find_beyond(connection, replay)
     await compare_pending_holds(connection, replay)
     await _compare_accounts_opened(connection, replay)
+    await compare_currencies(connection, replay)
     await _compare_sums(connection, replay)
 
 
@@ -136,8 +138,9 @@ def _compare_head(replay: Replay, head: asyncpg.Record) -> None:
     expected = {
         "organization": ledger.organization,
         "organization_id": organization_id(ledger.organization),
-        "id": ledger.id,
+        "id": ledger_id(ledger.organization, ledger.code),
         "code": opened.get("code"),
+        "name": opened.get("name"),
         "functional_currency": opened.get("functional_currency"),
         "functional_decimals": opened.get("functional_decimals"),
         "time_zone": opened.get("time_zone"),

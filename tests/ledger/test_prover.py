@@ -192,3 +192,20 @@ async def test_a_database_that_is_away_is_waited_for(database: LedgerDatabase, a
 
         await eventually(settled)
     assert ledgers.pool is not None
+
+
+async def test_rows_of_no_ledger_are_found_by_nobody_else(
+    ledgers: Books, auditor: Pool, database: LedgerDatabase
+) -> None:
+    await wreck(database, "delete from ledgers where code = 'third'")
+    prover = Prover(auditor, duty=1.0, observe_s=0.01, idle_s=0.01)
+    strays = metrics.LEDGER_INVARIANT_VIOLATIONS.labels("strays")
+    strays.set(0)
+
+    async def told() -> bool:
+        return gauge(strays) == 1
+
+    async with running(prover.run):
+        await eventually(told)
+    assert [(found.table, found.key) for found in await proof_store.find_strays(auditor)] == [("log", "3")]
+    assert ledgers.pool is not None
