@@ -1,11 +1,18 @@
-"""The ledger's start: settings read, parts built, handed to the runtime."""
+"""The ledger's start: settings read, parts built, handed to the runtime.
 
+`python -m services.ledger.main rebuild ORGANIZATION LEDGER [--restore-history]` makes projections what the log says
+instead, with the owner's rights and while no ledger service runs (rebuild.py).
+"""
+
+import argparse
 import asyncio
 import gc
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, SecretStr
 
@@ -16,18 +23,24 @@ from libs.common.clock import now
 from libs.common.errors import Misconfigured
 from libs.common.http import create_app
 from libs.common.signing import SigningKeys, read_keys
+from services.ledger import store
 from services.ledger.api import LedgerApi
 from services.ledger.commands import Books
 from services.ledger.consumer import RequestsConsumer
 from services.ledger.pools import MIGRATIONS, create_writer_pool
 from services.ledger.prover import DUTY, ROUND_HOURS, Prover
+from services.ledger.rebuild import CannotRebuild, rebuild
 from services.ledger.relay import Relay
 from services.ledger.writer import Limits
 
 VERSION = "0.1.0"
 OBSERVE_S = 1.0
+EXIT_BOOKS_DIFFER = 4
 GC_THRESHOLDS = (50_000, 20, 50)
 """A batch makes tens of thousands of objects that live as long as it does: look for cycles less often."""
+
+
+log = telemetry.get_logger(__name__)
 
 
 class LedgerSettings(settings.ServiceSettings):
@@ -157,5 +170,45 @@ def observing(books: Books, pools: Mapping[str, db.Pool]) -> runtime.Task:
     return observe
 
 
+async def start_rebuild(organization: str, code: str, *, restore_history: bool) -> int:
+    """Rebuild one ledger's projections; the exit code is 0 where the books verify afterwards."""
+    chosen = settings.load(LedgerSettings, os.environ)
+    telemetry.configure_logging("ledger-rebuild", chosen.log_format, chosen.log_level)
+    if chosen.migrator_dsn is None:
+        raise Misconfigured("a rebuild needs LEDGERBUS_POSTGRES_MIGRATOR_DSN")
+    owner = await db.create_pool(chosen.migrator_dsn.get_secret_value(), name="ledger-rebuild", max_size=2)
+    try:
+        async with owner.acquire() as connection:
+            ledger = await store.load_ledger(connection, organization, code)
+        if ledger is None:
+            raise Misconfigured(f"there is no ledger {code!r} of an organization {organization!r}")
+
+        def advance(folded: int, head: int) -> None:
+            log.info("rebuild-progress", folded=folded, head=head)
+
+        replaced, report = await rebuild(owner, ledger, restore_history=restore_history, advance=advance)
+        log.info("rebuilt", replaced=replaced, ok=report.ok, checked_through=report.checked_through)
+        return runtime.EXIT_CLEAN if report.ok else EXIT_BOOKS_DIFFER
+    except CannotRebuild as refusal:
+        log.critical("cannot-rebuild", error=str(refusal))
+        return runtime.EXIT_TASK_DIED
+    finally:
+        await owner.close()
+
+
+def _start_of(arguments: Sequence[str]) -> Callable[[], Coroutine[Any, Any, int]]:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(prog="services.ledger.main")
+    commands = parser.add_subparsers(dest="command")
+    asked = commands.add_parser("rebuild", help="make a ledger's projections what its log says")
+    asked.add_argument("organization")
+    asked.add_argument("ledger")
+    asked.add_argument("--restore-history", action="store_true", help="append-only tables too")
+    wanted = parser.parse_args(arguments)
+    if wanted.command is None:
+        return start
+    return lambda: start_rebuild(wanted.organization, wanted.ledger, restore_history=wanted.restore_history)
+
+
 if __name__ == "__main__":
-    runtime.main(start)
+    runtime.main(_start_of(sys.argv[1:]))

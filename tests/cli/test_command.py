@@ -51,6 +51,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
         (["verify", "--head", __file__, "--org", "demo"], 2, "leave --org out"),
         (["verify", "--keys", __file__], 2, "--keys needs --head"),
         (["head"], 3, NOTHING_RUNS),
+        (["rebuild", "--org", "demo"], 1, "No stack ever ran on"),
         (["import", "nowhere.ndjson"], 2, "does not exist"),
         (["trace", "12"], 2, "12 is no trace id"),
         (["trace", A_TRACE], 1, f"No span of trace {A_TRACE}"),

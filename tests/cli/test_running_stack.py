@@ -1,11 +1,13 @@
 """The command on a running stack: organizations, charts, imports, proofs, traces; everything twice."""
 
+import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import orjson
 import pytest
 
@@ -195,3 +197,28 @@ def test_a_kept_head_is_held_against_the_log(ledgerbus: Command, tmp_path: Path)
         assert sentence in ledgerbus("verify", "--head", path, *more, code=4)
     path.write_bytes(orjson.dumps(kept | {"signature": None, "key_id": None}))
     assert "not signed" in ledgerbus("verify", "--head", path)
+
+
+async def wreck(dsn: str) -> None:
+    """What an owner's slip may do: sums are gone."""
+    connection = await asyncpg.connect(f"{dsn.rpartition('/')[0]}/ledger")
+    try:
+        await connection.execute("set session_replication_role = replica; delete from daily_totals")
+    finally:
+        await connection.close()
+
+
+def test_projections_are_rebuilt_while_the_stack_stands_still(ledgerbus: Command, tmp_path: Path) -> None:
+    ledgerbus("seed", "starter", "--org", "wrecked")
+    ledgerbus("import", entries(tmp_path / "sales.ndjson", "10.00"), "--org", "wrecked")
+    assert "A stack is already running" in ledgerbus("rebuild", "--org", "wrecked", code=1)
+    asyncio.run(wreck(orjson.loads(ledgerbus("status", "--json"))["postgres"]["dsn"]))
+    ledgerbus("down")
+    try:
+        assert "there is no ledger" in ledgerbus("rebuild", "--org", "nobody", code=1)
+        said = ledgerbus("rebuild", "--org", "wrecked")
+        assert "the books verify" in said
+        assert "daily_totals" in said
+    finally:
+        ledgerbus("up", "--detach")
+    assert orjson.loads(ledgerbus("verify", "--org", "wrecked", "--json"))[0]["ok"]
