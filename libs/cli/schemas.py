@@ -21,12 +21,11 @@ from libs.common.events import (
     FACTS,
     HASH,
     HEADS,
-    KEY_ID,
     PREVIOUS_HASH,
     REQUESTS,
-    SIGNATURE,
     EventType,
 )
+from libs.common.signing import KEY_ID, SIGNATURE
 
 FOLDER: Final = Path("docs/events")
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

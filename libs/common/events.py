@@ -65,10 +65,6 @@ HASH: Final = "hash"
 PREVIOUS_HASH: Final = "previoushash"
 """Extension attributes of facts (`ce_hash`, `ce_previoushash`): hash = SHA-256(previous hash + payload), in hex."""
 
-SIGNATURE: Final = "signature"
-KEY_ID: Final = "keyid"
-"""Extension attributes of heads where the ledger has a key: see libs/common/signing.py; recorded_at is `ce_time`."""
-
 KeyText = Annotated[str, Pattern(r"^[!-~]{1,200}$")]
 HashText = Annotated[str, Pattern(r"^[0-9a-f]{64}$")]
 Ordinal = Annotated[int, Ge(1)]

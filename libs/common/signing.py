@@ -47,6 +47,10 @@ ALGORITHM: Final = "Ed25519"
 PURPOSE: Final = "ledgerbus-chain-head-v1"
 """The first signed line: a signature made for anything else is none for a head."""
 
+SIGNATURE: Final = "signature"
+KEY_ID: Final = "keyid"
+"""CloudEvents extension attributes of a published head where the ledger has a key; its recorded_at is `ce_time`."""
+
 _PEM = re.compile(rb"-----BEGIN (PRIVATE|PUBLIC) KEY-----.*?-----END \1 KEY-----\n?", re.DOTALL)
 
 

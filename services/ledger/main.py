@@ -23,7 +23,7 @@ from libs.common.clock import now
 from libs.common.errors import Misconfigured
 from libs.common.http import create_app
 from libs.common.signing import SigningKeys, read_keys
-from services.ledger import store
+from services.ledger import books_store
 from services.ledger.api import LedgerApi
 from services.ledger.commands import Books
 from services.ledger.consumer import RequestsConsumer
@@ -179,7 +179,7 @@ async def start_rebuild(organization: str, code: str, *, restore_history: bool) 
     owner = await db.create_pool(chosen.migrator_dsn.get_secret_value(), name="ledger-rebuild", max_size=2)
     try:
         async with owner.acquire() as connection:
-            ledger = await store.load_ledger(connection, organization, code)
+            ledger = await books_store.load_ledger(connection, organization, code)
         if ledger is None:
             raise Misconfigured(f"there is no ledger {code!r} of an organization {organization!r}")
 

@@ -22,7 +22,7 @@ from libs.common import metrics
 from libs.common.clock import monotonic_s, now
 from libs.common.db import Pool, transient
 from libs.common.telemetry import get_logger
-from services.ledger import proof_store, store
+from services.ledger import books_store, proof_store
 from services.ledger.replay import INVARIANTS
 from services.ledger.state import Ledger
 from services.ledger.verify import Pace, Report, rest_never, verify
@@ -104,7 +104,7 @@ class Prover:
         resting = _Resting(self._auditor, self._duty, no, stopping, self._observe, begun_s)
         try:
             async with self._auditor.acquire() as connection:
-                ledger = await store.load_ledger(connection, organization, code)
+                ledger = await books_store.load_ledger(connection, organization, code)
             if ledger is None:
                 log.error("ledger-is-gone", organization=organization, ledger=code)
                 return self._idle_s

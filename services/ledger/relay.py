@@ -31,9 +31,9 @@ from libs.common import metrics
 from libs.common.bus import KafkaSettings, Message, Publisher, cloud_event_headers
 from libs.common.clock import monotonic_s
 from libs.common.db import Connection, Pool, is_connection_error, transient
-from libs.common.events import HASH, KEY_ID, LEDGER_HEAD, LEDGER_SOURCE, PREVIOUS_HASH, SIGNATURE, TOPICS, LedgerTopics
+from libs.common.events import HASH, LEDGER_HEAD, LEDGER_SOURCE, PREVIOUS_HASH, TOPICS, LedgerTopics
 from libs.common.journal import RECORD_BYTES_MAX
-from libs.common.signing import ChainHead, SigningKeys
+from libs.common.signing import KEY_ID, SIGNATURE, ChainHead, SigningKeys
 from libs.common.telemetry import get_logger, start_span
 from services.ledger import relay_store
 from services.ledger.published import Place, PublishedLogs

@@ -12,7 +12,7 @@ from libs.common.clock import now
 from libs.common.db import Connection
 from libs.common.journal import Origin, Side
 from services.ledger import store
-from services.ledger.account_records import AccountChange, AccountChanged, AccountSheet, AccountStanding
+from services.ledger.account_records import AccountChange, AccountChanged, AccountStanding
 from services.ledger.closing_records import ClosingType, PeriodMoved
 from services.ledger.commands import Books, open_organization
 from services.ledger.domain import Stamp
@@ -20,7 +20,7 @@ from services.ledger.hold_records import HoldLifted, HoldPlaced
 from services.ledger.pools import create_writer_pool
 from services.ledger.projection import Batch
 from services.ledger.records import EntryLine, EntryPosted, Record, append
-from services.ledger.state import Account, Closed, Hold, HoldLine, HoldStatus, LedgerState
+from services.ledger.state import Account, AccountSheet, Closed, Hold, HoldLine, HoldStatus, LedgerState
 from tests.ledger.asking import ASKER, account, open_accounts
 from tests.ledger.test_verify import write_books
 

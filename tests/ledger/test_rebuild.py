@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 
 from libs.common.db import Pool, create_pool
+from services.ledger import books_store
 from services.ledger import rebuild as rebuilding
-from services.ledger import store
 from services.ledger.pools import create_writer_pool
 from services.ledger.rebuild import CannotRebuild, rebuild
 from services.ledger.state import Ledger
@@ -52,7 +52,7 @@ async def history(postgres: PostgresServer, ledger_template: str) -> AsyncIterat
             for table in TABLES:
                 await intruder.execute(f"create table kept.{table} as table {table}")
             async with owner.acquire() as connection:
-                ledger = await store.load_ledger(connection, "demo", "main")
+                ledger = await books_store.load_ledger(connection, "demo", "main")
             assert ledger is not None
             yield Books(owner, intruder, ledger, dsns.writer)
         finally:

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from libs.common.db import Pool, create_pool
-from services.ledger import proof_store, store
+from services.ledger import books_store, proof_store
 from services.ledger.replay import Difference
 from services.ledger.verify import verify
 from tests.ledger.full_history import write_full_history
@@ -188,7 +188,7 @@ class Playground:
         differences = list(await proof_store.find_strays(self.auditor))
         for slug, code in ledgers:
             async with self.auditor.acquire() as connection:
-                ledger = await store.load_ledger(connection, slug, code)
+                ledger = await books_store.load_ledger(connection, slug, code)
             assert ledger is not None
             report = await verify(self.auditor, ledger, slice_records=7)
             assert report.ok == all(invariant.ok for invariant in report.invariants)
