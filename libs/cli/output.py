@@ -88,9 +88,7 @@ def print_tree(tree: Tree) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere; call the result with how many are done. `total` may not be known."""
-def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
+def progress(what: str, total: int | None) -> Iterator[Callable[..., None]]:
     """A bar on a terminal, nothing elsewhere; call the result with how many are done, and a total that became known."""
     console = notes()
     if not console.is_terminal:

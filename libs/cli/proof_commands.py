@@ -207,7 +207,7 @@ async def _rebuild(data_dir: Path, words: Sequence[str]) -> dict[str, Any]:
             *words, env=environment, cwd=_BENCH.parent, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
         assert program.stdout is not None
-        with output.progress("records", 0) as advance:
+        with output.progress("records", None) as advance:
             async for line in program.stdout:
                 if line.startswith(b"{"):
                     last = orjson.loads(line)

@@ -124,7 +124,7 @@ def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         "import",
         "export",
         "verify",
-        "verify",
+        "rebuild",
         "head",
         "keys",
         "trace",
