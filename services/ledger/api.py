@@ -149,7 +149,6 @@ class LedgerApi:
         ReadApi(self.books, self.reader, self.auditor).add_to(app)
         BalanceApi(self.books, self.reader).add_to(app)
         ReportApi(self.books, self.reader).add_to(app)
-        ProofApi(self.reader, self.keys).add_to(app)
         ProofApi(self.books, self.reader, self.auditor, self.keys).add_to(app)
 
     async def post_entry(self, request: Request) -> Response:

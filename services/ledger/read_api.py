@@ -1,6 +1,5 @@
-"""The ledger's REST entrance for reading: lists, the log, and the proof of the books; balances and
-reports are in report_api.py.
-"""The ledger's REST entrance for reading: lists, balances, the log, the trial balance.
+"""The ledger's REST entrance for reading: lists and the log; balances, reports and proofs have files of
+their own.
 
 Routes read under row-level security with the caller's organization, from the token alone; what crosses organizations
 (an operator's list) reads with the auditor's role. Lists answer {"items", "next_cursor"}.
@@ -57,8 +56,6 @@ class ReadApi:
             ("/ledgers/{ledger}/entries", self.entries, "Journal entries, newest first"),
             ("/ledgers/{ledger}/entries/{id}", self.entry, "A journal entry"),
             ("/ledgers/{ledger}/log", self.log, "The event store: records after a sequence, in order"),
-            ("/ledgers/{ledger}/verify", self.proof, "Proof of the books against their log"),
-            ("/ledgers/{ledger}/reports/trial-balance", self.trial_balance, "Turnover and balance of every account"),
         ):
             routes.add_api_route(path, respond, summary=summary)
         app.include_router(routes)
@@ -157,16 +154,6 @@ class ReadApi:
         async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
             items = await reads.list_records(connection, books, after, limit)
         return {"items": items, "next_after": items[-1]["sequence"] if len(items) == limit else None}
-
-    async def proof(
-        self, ledger: str, request: Request, caller: Annotated[Caller, requires("ledger:verify")]
-    ) -> Report:
-        exchange_of(request).lift_deadline()
-        return await verify(self.auditor, await self.books.get(caller.own_organization(), ledger))
-    async def trial_balance(self, ledger: str, caller: Reads, currency: str | None = None) -> TrialBalance:
-        books = await self.books.get(caller.own_organization(), ledger)
-        async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
-            return await reads.read_trial_balance(connection, books, currency)
 
     async def _log_lines(self, caller: Caller, ledger: Ledger, after: int) -> AsyncIterator[bytes]:
         """The whole log after a sequence as NDJSON, in slices of short transactions."""
