@@ -1,8 +1,7 @@
-"""token, seed, verify: organizations and their books, through the gateway."""
+"""token, seed: organizations and their books, through the gateway."""
 
 import asyncio
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -86,52 +85,3 @@ def _list_charts(*, as_json: bool) -> None:
     else:
         rows = [[one.name, str(len(one.accounts)), one.description] for one in listed]
         output.facts().print(output.table("", {"chart": "left", "accounts": "right", "what it is": "left"}, rows))
-
-
-@commands.command()
-def verify(
-    context: typer.Context,
-    organization: Annotated[str | None, typer.Option("--org", help="All where absent.")] = None,
-    ledger: Annotated[str | None, typer.Option("--ledger", help="All of the organization where absent.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Prove the books: chain of hashes, sums, projections. Exit code 4 where something differs."""
-    if ledger is not None and organization is None:
-        raise Ended("--ledger needs --org.", Exit.USAGE)
-    verdicts = asyncio.run(_verdicts(session.running(context.obj), organization, ledger))
-    if as_json:
-        output.print_json(verdicts)
-    else:
-        rows = [_verdict_row(verdict) for verdict in verdicts]
-        columns = {"organization": "left", "ledger": "left", "ok": "left", "sequence": "right", "chain head": "left"}
-        output.facts().print(output.table("Verified", columns, rows))
-        for verdict in verdicts:
-            for fault in _faults(verdict):
-                output.notes().print(f"{verdict['organization']}/{verdict['ledger']}: {fault}")
-    if not all(verdict["ok"] for verdict in verdicts):
-        raise typer.Exit(Exit.BOOKS_DIFFER)
-
-
-async def _verdicts(stack: Stack, organization: str | None, ledger: str | None) -> list[dict[str, Any]]:
-    if organization is None:
-        async with stack.operator() as operator:
-            slugs = await books.organizations(operator)
-    else:
-        slugs = [organization]
-    verdicts: list[dict[str, Any]] = []
-    for slug in slugs:
-        async with stack.client(slug, "viewer") as client:
-            codes = [ledger] if ledger is not None else await books.ledgers(client)
-            verdicts += [{"organization": slug, "ledger": code, **await books.verify(client, code)} for code in codes]
-    return verdicts
-
-
-def _verdict_row(verdict: dict[str, Any]) -> list[str]:
-    ok = "yes" if verdict["ok"] else "NO"
-    return [verdict["organization"], verdict["ledger"], ok, str(verdict["checked_through"]), verdict["chain_head"]]
-
-
-def _faults(verdict: dict[str, Any]) -> Iterator[str]:
-    for invariant in verdict["invariants"]:
-        if not invariant.get("ok", True):
-            yield f"{invariant.get('name')}: {invariant.get('detail', invariant)}"

@@ -88,13 +88,13 @@ def print_tree(tree: Tree) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere; call the result with how many are done. `total` may not be known."""
+def progress(what: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """A bar on a terminal, nothing elsewhere; call the result with how many are done, and a total that became known."""
     console = notes()
     if not console.is_terminal:
-        yield lambda _: None
+        yield lambda *_: None
         return
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda done, of=None: bar.update(task, completed=done, total=of)

@@ -18,6 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from libs.common.event_type import EventType
 from libs.common.events import ANSWERS, EVENT_TYPES, FACTS, HASH, HEADS, PREVIOUS_HASH, REQUESTS
 from libs.common.events_fx import FX
+from libs.common.signing import KEY_ID, SIGNATURE
 
 FOLDER: Final = Path("docs/events")
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -55,6 +56,11 @@ _TOPICS: Final[Mapping[str, tuple[str, str, str]]] = {
 _CHAIN: Final = {
     f"ce_{HASH}": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "SHA-256 of previous hash + value"},
     f"ce_{PREVIOUS_HASH}": {"type": "string", "pattern": "^([0-9a-f]{64})?$", "description": "empty at sequence 1"},
+}
+
+_SIGNED: Final = {
+    f"ce_{SIGNATURE}": {"type": "string", "description": "base64 of the Ed25519 signature, where the ledger has a key"},
+    f"ce_{KEY_ID}": {"type": "string", "description": "the key's kid in GET /api/v1/ledger-keys"},
 }
 
 
@@ -120,6 +126,8 @@ def _message(event: EventType[Any]) -> dict[str, Any]:
     if event.topic == FACTS:
         headers |= _CHAIN
         required += list(_CHAIN)
+    if event.topic == HEADS:
+        headers |= _SIGNED
     return {
         "name": event.name,
         "summary": event.meaning,

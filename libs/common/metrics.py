@@ -139,8 +139,28 @@ LEDGER_CACHED_ACCOUNTS = _gauge(
     "Near the limit with falling speed: raise the cache limit or give the process fewer ledgers.",
 )  # fmt: skip
 LEDGER_INVARIANT_VIOLATIONS = _gauge(
-    "ledger_invariant_violations", "violations", ["invariant"], "Violations found by the last check of each invariant.",
+    "ledger_invariant_violations", "violations", ["invariant"], "Violations found by the last proof of each ledger.",
     "Anything above 0: stop posting to the ledger named in the log and follow the runbook on broken books.",
+)  # fmt: skip
+LEDGER_PROOF_FAILED_LEDGERS = _gauge(
+    "ledger_proof_failed_ledgers", "ledgers", [], "Ledgers whose last proof found violations.",
+    "One: a projection or one history. Many at once: a migration, or somebody with rights in the database.",
+)  # fmt: skip
+LEDGER_PROOF_LAG_RECORDS = _gauge(
+    "ledger_proof_lag_records", "records", [], "Log records that no proof has covered yet, over all ledgers.",
+    "Grows for a day: the background proof is too slow; raise LEDGERBUS_LEDGER_PROOF_DUTY.",
+)  # fmt: skip
+LEDGER_PROOF_AGE_SECONDS = _gauge(
+    "ledger_proof_age_seconds", "s", [], "Age of the oldest of the ledgers' last proofs.",
+    "Above two rounds: the background proof hangs, is off, or is too slow for the books.",
+)  # fmt: skip
+LEDGER_PROOF_LAST_SECONDS = _gauge(
+    "ledger_proof_last_seconds", "s", [], "Time since any ledger's proof ended.",
+    "Far above what the largest ledger needs: the background proof hangs.",
+)  # fmt: skip
+LEDGER_PROOF_ROUND_SECONDS = _gauge(
+    "ledger_proof_round_seconds", "s", [], "Time the last full round over all ledgers took.",
+    "Near the alert's two days: raise LEDGERBUS_LEDGER_PROOF_DUTY.",
 )  # fmt: skip
 
 # --- Kafka ------------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class StackFolder:
         self.keys, self.logs, self.spans = (self.path / name for name in ("keys", "logs", "spans"))
         self.postgres, self.kafka = self.path / "postgres", self.path / "kafka"
         self.dev_issuer, self.jwks = self.keys / "dev-issuer.json", self.keys / "jwks.json"
+        self.signing_key = self.keys / "ledger-signing.pem"
         self._lock, self._status = self.path / "stack.lock", self.path / "status.json"
 
     def log(self, name: str) -> Path:

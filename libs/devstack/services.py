@@ -148,6 +148,8 @@ def environment(
     }
     for called in spec.calls:
         settings[f"LEDGERBUS_{called.upper()}_URL"] = f"http://{ports.LOOPBACK}:{service_ports[called]}"
+    if spec.name == "ledger":
+        settings["LEDGERBUS_LEDGER_SIGNING_KEY"] = str(folder.signing_key)
     if spec.database:
         dsns = service_dsns(f"{admin_dsn.rpartition('/')[0]}/{spec.name}", spec.name, folder.passwords(spec.name))
         settings |= {f"LEDGERBUS_POSTGRES_{role.upper()}_DSN": getattr(dsns, role) for role in ROLES}

@@ -36,6 +36,11 @@ def dev_issuer_path(data_dir: Path) -> Path:
     return StackFolder(data_dir).dev_issuer
 
 
+def signing_key_path(data_dir: Path) -> Path:
+    """The keys that the stack's ledger signs chain heads with."""
+    return StackFolder(data_dir).signing_key
+
+
 def log_path(data_dir: Path, name: str) -> Path:
     """The log file of one part: postgres, kafka, supervisor or a service's name."""
     return StackFolder(data_dir).log(name)

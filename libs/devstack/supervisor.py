@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from libs.common.auth import create_dev_issuer
+from libs.common.signing import add_key
 from libs.devstack import databases, jars, part, ports, services, topics
 from libs.devstack.errors import StackError
 from libs.devstack.folder import StackFolder
@@ -49,6 +50,8 @@ class Supervisor:
         await self._wait_for_leftovers()
         self._write_status()
         create_dev_issuer(self._folder.dev_issuer, self._folder.jwks)
+        if not self._folder.signing_key.exists():
+            add_key(self._folder.signing_key)
         remembered = self._folder.remembered_ports()
         try:
             async with asyncio.TaskGroup() as both:

@@ -84,6 +84,8 @@ LEDGER: Final = (
     _stream("GET", "/ledgers/{ledger}/log", "ledger:read"),
     _stream("GET", "/ledgers/{ledger}/export/{format}", "ledger:export"),
     _stream("POST", "/ledgers/{ledger}/import/{format}", "ledger:import"),
+    _read("/ledgers/{ledger}/head"),
+    _read("/ledger-keys"),
     _report("/ledgers/{ledger}/reports/trial-balance"),
     _report("/ledgers/{ledger}/reports/account-tree"),
     _stream("GET", "/ledgers/{ledger}/reports/general-ledger", "ledger:read"),

@@ -4,7 +4,7 @@ Every POST is a plain route that checks bytes straight into the vocabulary's dat
 an unknown field is refused); what all of them do is in writes.py, the reads are in read_api.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from uuid import UUID
 
@@ -43,6 +43,7 @@ from libs.common.journal import (
     TransferRequest,
 )
 from libs.common.problems import malformed
+from libs.common.signing import SigningKeys
 from libs.common.traces import start_span
 from services.ledger import commands
 from services.ledger.account_api import AccountApi
@@ -57,6 +58,7 @@ from services.ledger.balance_api import BalanceApi
 from services.ledger.bulk import BulkPosting
 from services.ledger.commands import Asker, Books, Wish
 from services.ledger.exchange_api import ExchangeApi
+from services.ledger.proof_api import ProofApi
 from services.ledger.read_api import ReadApi, entry_id_of
 from services.ledger.report_api import ReportApi
 from services.ledger.short_api import ShortApi
@@ -129,6 +131,7 @@ class LedgerApi:
     books: Books
     reader: Pool
     auditor: Pool
+    keys: SigningKeys = field(default_factory=SigningKeys)
 
     def add_to(self, app: App) -> None:
         """Puts every route into the application."""
@@ -150,6 +153,7 @@ class LedgerApi:
         ReportApi(self.books, self.reader).add_to(app)
         ShortApi(self.books, self.reader).add_to(app)
         StatementApi(self.books, self.reader).add_to(app)
+        ProofApi(self.books, self.reader, self.auditor, self.keys).add_to(app)
 
     async def post_entry(self, request: Request) -> Response:
         """The hot one: 2 to 1,000 lines that balance."""

@@ -1,8 +1,8 @@
-"""The ledger's REST entrance for reading: lists, the log, and the proof of the books; balances and
-reports are in report_api.py.
+"""The ledger's REST entrance for reading: lists and the log; balances, reports and proofs have files of
+their own.
 
 Routes read under row-level security with the caller's organization, from the token alone; what crosses organizations
-(an operator's list, the proof) reads with the auditor's role. Lists answer {"items", "next_cursor"}.
+(an operator's list) reads with the auditor's role. Lists answer {"items", "next_cursor"}.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,6 @@ from services.ledger import reads
 from services.ledger.answers import AccountAnswer, EntryAnswer, LedgerAnswer
 from services.ledger.commands import Books
 from services.ledger.state import Ledger
-from services.ledger.verify import Report, verify
 
 PREFIX = "/api/v1"
 LOG_RECORDS_MAX = 1_000
@@ -57,7 +56,6 @@ class ReadApi:
             ("/ledgers/{ledger}/entries", self.entries, "Journal entries, newest first"),
             ("/ledgers/{ledger}/entries/{id}", self.entry, "A journal entry"),
             ("/ledgers/{ledger}/log", self.log, "The event store: records after a sequence, in order"),
-            ("/ledgers/{ledger}/verify", self.proof, "Proof of the books against their log"),
         ):
             routes.add_api_route(path, respond, summary=summary)
         app.include_router(routes)
@@ -156,12 +154,6 @@ class ReadApi:
         async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
             items = await reads.list_records(connection, books, after, limit)
         return {"items": items, "next_after": items[-1]["sequence"] if len(items) == limit else None}
-
-    async def proof(
-        self, ledger: str, request: Request, caller: Annotated[Caller, requires("ledger:verify")]
-    ) -> Report:
-        exchange_of(request).lift_deadline()
-        return await verify(self.auditor, await self.books.get(caller.own_organization(), ledger))
 
     async def _log_lines(self, caller: Caller, ledger: Ledger, after: int) -> AsyncIterator[bytes]:
         """The whole log after a sequence as NDJSON, in slices of short transactions."""

@@ -33,9 +33,11 @@ from libs.common.clock import monotonic_s
 from libs.common.db import Connection, Pool, is_connection_error, transient
 from libs.common.events import HASH, LEDGER_HEAD, LEDGER_SOURCE, PREVIOUS_HASH, TOPICS, LedgerTopics
 from libs.common.journal import RECORD_BYTES_MAX
+from libs.common.signing import KEY_ID, SIGNATURE, ChainHead, SigningKeys
 from libs.common.telemetry import get_logger, start_span
 from services.ledger import relay_store
 from services.ledger.published import Place, PublishedLogs
+from services.ledger.records import instant
 from services.ledger.relay_store import Head
 from services.ledger.state import Ledger
 
@@ -71,6 +73,7 @@ class Relay:
         kafka: KafkaSettings,
         *,
         topics: LedgerTopics = TOPICS,
+        keys: SigningKeys | None = None,
         poll_s: float = POLL_S,
         round_records: int = ROUND_RECORDS,
         round_bytes: int = ROUND_BYTES,
@@ -78,6 +81,7 @@ class Relay:
         self._auditor = auditor
         self._kafka = kafka
         self._topics = topics
+        self._keys = keys or SigningKeys()
         self._poll_s = poll_s
         self._round_records, self._round_bytes = round_records, round_bytes
         self._publisher = Publisher(
@@ -312,7 +316,7 @@ class Relay:
         _trace(round_.facts)
         await self._publisher.publish(
             [
-                head_moved(self._topics.heads, round_.heads[no], place, round_.recorded_at[no])
+                head_moved(self._topics.heads, round_.heads[no], place, round_.recorded_at[no], self._keys)
                 for no, place in round_.ends.items()
             ]
         )
@@ -360,8 +364,8 @@ def fact(
     return Message(topic, ledger.encode(), payload, headers)
 
 
-def head_moved(topic: str, head: Head, place: Place, recorded_at: datetime) -> Message:
-    """How far a ledger's log is published from now on."""
+def head_moved(topic: str, head: Head, place: Place, recorded_at: datetime, keys: SigningKeys) -> Message:
+    """How far a ledger's log is published from now on, signed where there is a key."""
     ledger = str(head.id)
     value = {
         "ledger_id": ledger,
@@ -372,5 +376,11 @@ def head_moved(topic: str, head: Head, place: Place, recorded_at: datetime) -> M
         "hash": place.hash.hex(),
     }
     id_ = f"{ledger}:{place.epoch}:{place.sequence}"
-    headers = cloud_event_headers(LEDGER_HEAD.name, LEDGER_SOURCE, id_, recorded_at)
+    signature = keys.sign(
+        ChainHead(
+            head.organization, head.code, ledger, place.epoch, place.sequence, place.hash.hex(), instant(recorded_at)
+        )
+    )
+    extra = {SIGNATURE: signature.text, KEY_ID: signature.key_id} if signature else {}
+    headers = cloud_event_headers(LEDGER_HEAD.name, LEDGER_SOURCE, id_, recorded_at, extra=extra)
     return Message(topic, ledger.encode(), orjson.dumps(value), headers)

@@ -36,6 +36,7 @@ INVARIANTS = {
     "balances": "Each account's balance is the sum of its lines.",
     "daily-totals": "Each day's totals are the sums of its lines.",
     "party-balances": "Each party's balance is the sum of its lines.",
+    "currencies": "The organization's own currencies have the decimals of the accounts that are kept in them.",
     "head": "The ledger stands where its log ends, as its first record opened it.",
 }
 """What is proven, in the order of the proof: where several fail, the first is the nearest to the cause."""

@@ -6,12 +6,14 @@ later slice says the rest), a hold's when it has ended or, at the end, when it i
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Set
+from itertools import zip_longest
 from typing import Any
 
 import asyncpg
 import orjson
 
 from libs.common.db import Connection
+from libs.common.money import ISO_4217
 from services.ledger.records import instant
 from services.ledger.replay import Findings, FoldedHold, Replay, SliceRows
 
@@ -103,7 +105,7 @@ _ACCOUNT = (
 async def _compare_requests(connection: Connection, replay: Replay, rows: SliceRows) -> None:
     found = await connection.fetch(
         """
-        select r.scope, r.key, encode(r.fingerprint, 'hex') as fingerprint, r.sequence
+        select r.scope, r.key, encode(r.fingerprint, 'hex') as fingerprint, r.sequence, r.rejection
         from unnest($2::text[], $3::text[]) k (scope, key)
         cross join lateral (select * from requests where ledger_no = $1 and scope = k.scope and key = k.key limit 1) r
         """,
@@ -111,8 +113,9 @@ async def _compare_requests(connection: Connection, replay: Replay, rows: SliceR
         [scope for scope, _ in rows.requests],
         [key for _, key in rows.requests],
     )
-    stored = {(row["scope"], row["key"]): (row["fingerprint"], row["sequence"]) for row in found}
-    await compare_rows(replay.findings, "requests", rows.requests, stored, lambda key: rows.requests[key][1])
+    wanted = {key: (fingerprint, sequence, None) for key, (fingerprint, sequence) in rows.requests.items()}
+    stored = {(row["scope"], row["key"]): tuple(row)[2:] for row in found}
+    await compare_rows(replay.findings, "requests", wanted, stored, lambda key: rows.requests[key][1])
 
 
 async def compare_pending_holds(connection: Connection, replay: Replay) -> None:
@@ -204,6 +207,21 @@ async def _compare_closings(connection: Connection, replay: Replay, rows: SliceR
     )
 
 
+async def compare_currencies(connection: Connection, replay: Replay) -> None:
+    """The organization's own currencies that accounts are kept in. One that nothing is kept in has no record."""
+    kept = {account.currency: account.exponent for account in replay.accounts.values() if account.currency is not None}
+    wanted = {code: (decimals,) for code, decimals in kept.items() if code not in ISO_4217}
+    found = await connection.fetch(
+        """
+        select c.code, c.decimals from currencies c join ledgers l on l.organization_id = c.organization_id
+        where l.no = $1 and c.code = any($2::text[])
+        """,
+        replay.ledger.no,
+        list(wanted),
+    )
+    await compare_rows(replay.findings, "currencies", wanted, {row["code"]: (row["decimals"],) for row in found})
+
+
 # --- comparing --------------------------------------------------------------------------------------------------------
 
 
@@ -224,7 +242,7 @@ async def compare_rows(
         if there is None:
             findings.differ(invariant, table, key_text(key), sequence_of(key), tuple(row), "no row")
         elif tuple(there) != row:
-            pairs = [pair for pair in zip(row, there, strict=True) if pair[0] != pair[1]]
+            pairs = [pair for pair in zip_longest(row, there, fillvalue="nothing") if pair[0] != pair[1]]
             findings.differ(
                 invariant,
                 table,

@@ -7,6 +7,7 @@ import pytest
 
 from libs.cli import session
 from libs.cli.main import main
+from libs.common.signing import read_keys
 from libs.devstack import services
 from libs.devstack.folder import StackFolder
 
@@ -45,6 +46,12 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
         (["token", "--org", "demo", "--role", "service"], 2, "--service NAME"),
         (["token", "--org", "demo", "--role", "viewer", "--lifetime", "0"], 2, "Invalid value"),
         (["verify", "--ledger", "main"], 2, "--ledger needs --org"),
+        (["verify", "--head", "nowhere.json"], 2, "does not exist"),
+        (["verify", "--head", __file__], 2, "holds no chain head"),
+        (["verify", "--head", __file__, "--org", "demo"], 2, "leave --org out"),
+        (["verify", "--keys", __file__], 2, "--keys needs --head"),
+        (["head"], 3, NOTHING_RUNS),
+        (["rebuild", "--org", "demo"], 1, "No stack ever ran on"),
         (["import", "nowhere.ndjson"], 2, "does not exist"),
         (["trace", "12"], 2, "12 is no trace id"),
         (["trace", A_TRACE], 1, f"No span of trace {A_TRACE}"),
@@ -117,6 +124,9 @@ def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         "import",
         "export",
         "verify",
+        "rebuild",
+        "head",
+        "keys",
         "trace",
         "bench",
     ]:
@@ -129,3 +139,11 @@ def test_tokens_are_what_the_stack_tells_its_services_to_trust(tmp_path: Path) -
     told = services.environment(spec, StackFolder(tmp_path), {"gateway": 1}, "127.0.0.1:2", "postgresql://x/y")
     assert told["LEDGERBUS_JWT_ISSUER"] == session.ISSUER
     assert told["LEDGERBUS_JWT_AUDIENCE"] == session.AUDIENCE
+
+
+def test_a_rotation_keeps_the_older_public_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for _ in range(2):
+        code, out, _ = run(capsys, "keys", "rotate", tmp_path / "keys.pem")
+        assert code == 0
+    assert next(iter(read_keys(tmp_path / "keys.pem").public)) in out
+    assert len(read_keys(tmp_path / "keys.pem").public) == 2

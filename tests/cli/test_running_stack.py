@@ -1,11 +1,13 @@
 """The command on a running stack: organizations, charts, imports, proofs, traces; everything twice."""
 
+import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import orjson
 import pytest
 
@@ -170,3 +172,53 @@ def test_verify_proves_every_ledger(ledgerbus: Command) -> None:
 
 def test_unknown_ledger_is_a_refusal(ledgerbus: Command) -> None:
     assert "unknown-ledger (404)" in ledgerbus("verify", "--org", "demo", "--ledger", "nowhere", code=1)
+
+
+def test_a_kept_head_is_held_against_the_log(ledgerbus: Command, tmp_path: Path) -> None:
+    ledgerbus("seed", "starter", "--org", "kept")
+    kept = orjson.loads(ledgerbus("head", "--org", "kept"))
+    ledgerbus("import", entries(tmp_path / "sales.ndjson", "10.00"), "--org", "kept")
+    path, keys = tmp_path / "heads.ndjson", tmp_path / "keys.json"
+    later = orjson.loads(ledgerbus("head", "--org", "kept"))
+    path.write_bytes(orjson.dumps(kept) + b"\n" + orjson.dumps(later) + b"\n")
+    answer = orjson.loads(ledgerbus("verify", "--head", path, "--json"))
+    assert [head["signature"] for head in answer["heads"]] == ["valid", "valid"]
+    assert [(verdict["organization"], verdict["ok"]) for verdict in answer["ledgers"]] == [("kept", True)]
+    keys.write_bytes(orjson.dumps({"keys": []}))
+    cases: list[tuple[dict[str, object], list[str | Path], str]] = [
+        (kept | {"hash": later["hash"]}, [], "history was rewritten: the record at this sequence has another hash"),
+        (kept | {"sequence": 999}, [], "history was rewritten: the log ends before this head"),
+        (kept | {"ledger_id": "x"}, [], "has another id"),
+        (kept | {"epoch": 7}, [], "the signature is not of this head"),
+        (kept, ["--keys", keys], "the signing key is not among the known ones"),
+    ]
+    for head, more, sentence in cases:
+        path.write_bytes(orjson.dumps(head, option=orjson.OPT_INDENT_2))
+        assert sentence in ledgerbus("verify", "--head", path, *more, code=4)
+    path.write_bytes(orjson.dumps(kept | {"signature": None, "key_id": None}))
+    assert "not signed" in ledgerbus("verify", "--head", path)
+
+
+async def wreck(dsn: str) -> None:
+    """What an owner's slip may do: sums are gone."""
+    connection = await asyncpg.connect(f"{dsn.rpartition('/')[0]}/ledger")
+    try:
+        await connection.execute("set session_replication_role = replica; delete from daily_totals")
+    finally:
+        await connection.close()
+
+
+def test_projections_are_rebuilt_while_the_stack_stands_still(ledgerbus: Command, tmp_path: Path) -> None:
+    ledgerbus("seed", "starter", "--org", "wrecked")
+    ledgerbus("import", entries(tmp_path / "sales.ndjson", "10.00"), "--org", "wrecked")
+    assert "A stack is already running" in ledgerbus("rebuild", "--org", "wrecked", code=1)
+    asyncio.run(wreck(orjson.loads(ledgerbus("status", "--json"))["postgres"]["dsn"]))
+    ledgerbus("down")
+    try:
+        assert "there is no ledger" in ledgerbus("rebuild", "--org", "nobody", code=1)
+        said = ledgerbus("rebuild", "--org", "wrecked")
+        assert "the books verify" in said
+        assert "daily_totals" in said
+    finally:
+        ledgerbus("up", "--detach")
+    assert orjson.loads(ledgerbus("verify", "--org", "wrecked", "--json"))[0]["ok"]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import orjson
@@ -27,7 +28,7 @@ async def admin_of(database: LedgerDatabase) -> AsyncIterator["asyncpg.Connectio
         await connection.close()
 
 
-def relaying(auditor: Pool, wire: Wire, **more: int) -> Relay:
+def relaying(auditor: Pool, wire: Wire, **more: Any) -> Relay:
     return Relay(auditor, wire.kafka, topics=wire.topics, poll_s=0.1, **more)
 
 

@@ -14,6 +14,7 @@ from libs.common import db, runtime
 from libs.common.auth import DevIssuer, Verifier, create_dev_issuer
 from libs.common.db import Pool
 from libs.common.http import create_app
+from libs.common.signing import add_key, read_keys
 from libs.devstack.databases import ServiceDsns
 from services.ledger.api import LedgerApi
 from services.ledger.commands import Asker, Books, open_organization
@@ -67,7 +68,8 @@ async def ledger_service(books: Books, dsns: ServiceDsns, tmp_path: Path) -> Asy
     reader = await db.create_pool(dsns.reader, name="reader", max_size=4)
     auditor = await db.create_pool(dsns.auditor, name="auditor", max_size=4)
     app = create_app("ledger", "0", readiness=runtime.Readiness(), verifier=verifier)
-    LedgerApi(books, reader, auditor).add_to(app)
+    add_key(tmp_path / "signing.pem")
+    LedgerApi(books, reader, auditor, read_keys(tmp_path / "signing.pem")).add_to(app)
     await open_organization(books, "other", "Other", "USD", Asker("other", "api", "operator", "api/operator"))
     await open_accounts(
         books,

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import orjson
 import pytest
@@ -13,6 +15,8 @@ from libs.common.bus import KafkaSettings, Message, parse_headers
 from libs.common.db import Pool, create_pool
 from libs.common.events import EVENT_TYPES, LEDGER_HEAD
 from libs.common.journal import LedgerRequest, ledger_id
+from libs.common.messages import rfc3339
+from libs.common.signing import ChainHead, add_key, is_signed_by, read_keys
 from services.ledger.commands import Asker, Books, open_ledger
 from services.ledger.consumer import RequestsConsumer
 from services.ledger.relay import Relay
@@ -334,3 +338,25 @@ async def test_one_trace_joins_request_record_and_event(books: Books, wire: Wire
         records = await wire.read(wire.topics.facts)
     assert dict(records[-1].headers)["traceparent"] == TRACE.encode()
     assert orjson.loads(records[-1].value)["request"]["key"] == "t"
+
+
+async def test_heads_are_signed(books: Books, wire: Wire, auditor: Pool, tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.pem")
+    keys = read_keys(tmp_path / "keys.pem")
+    await open_accounts(books, account("A"), account("B"))
+    async with running(Relay(auditor, wire.kafka, topics=wire.topics, keys=keys, poll_s=0.1).run):
+        await caught_up(auditor)
+    record = (await wire.read(wire.topics.heads))[-1]
+    event, value = parse_headers(record.headers), orjson.loads(record.value)
+    assert event.time is not None
+    head = ChainHead(
+        value["organization"],
+        value["ledger"],
+        value["ledger_id"],
+        value["epoch"],
+        value["sequence"],
+        value["hash"],
+        rfc3339(event.time),
+    )
+    assert is_signed_by(head, event.extra["signature"], keys.public[event.extra["keyid"]])
+    assert not is_signed_by(replace(head, sequence=head.sequence + 1), event.extra["signature"], *keys.public.values())
