@@ -16,6 +16,7 @@ from libs.common.http import create_app
 from services.ledger.api import LedgerApi
 from services.ledger.commands import Books
 from services.ledger.consumer import RequestsConsumer
+from services.ledger.expiry import HoldExpiry
 from services.ledger.pools import MIGRATIONS, create_writer_pool
 from services.ledger.relay import Relay
 from services.ledger.writer import Limits
@@ -103,6 +104,7 @@ async def start() -> int:
         tasks={
             "relay": relay.run,
             "requests": consumer.run,
+            "expiry": HoldExpiry(books, auditor).run,
             "gauges": observing(books, {"writer": writer, "reader": reader, "auditor": auditor}),
         },
         closers=[
