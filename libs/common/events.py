@@ -14,14 +14,24 @@ Facts carry ids, never personal data. docs/events (JSON Schemas, AsyncAPI) is ma
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 from uuid import UUID
 
-from annotated_types import Ge
 from pydantic import TypeAdapter
 
+from libs.common.event_shapes import EntryOrigin, Fact, HashText, KeyText, Open, Ordinal, RecordedRequest
 from libs.common.event_type import EventType
 from libs.common.events_fx import RATE_PUBLISHED
+from libs.common.events_holds import (
+    AnsweredHold,
+    CaptureWanted,
+    HoldCaptured,
+    HoldExpired,
+    HoldPlaced,
+    HoldReleased,
+    HoldWanted,
+    ReleaseWanted,
+)
 from libs.common.journal import (
     AccountRequest,
     AccountType,
@@ -33,7 +43,6 @@ from libs.common.journal import (
     IfClosed,
     LongText,
     OverdraftPolicy,
-    Pattern,
     ReversalRequest,
     ShortText,
     Side,
@@ -67,18 +76,6 @@ LEDGER_SOURCE: Final = "ledger"
 HASH: Final = "hash"
 PREVIOUS_HASH: Final = "previoushash"
 """Extension attributes of facts (`ce_hash`, `ce_previoushash`): hash = SHA-256(previous hash + payload), in hex."""
-
-KeyText = Annotated[str, Pattern(r"^[!-~]{1,200}$")]
-HashText = Annotated[str, Pattern(r"^[0-9a-f]{64}$")]
-Ordinal = Annotated[int, Ge(1)]
-
-
-class Open:
-    """What the ledger says: fields that a reader does not know are ignored."""
-
-    __slots__ = ()
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "ignore"}
-
 
 # --- requests ---------------------------------------------------------------------------------------------------------
 
@@ -149,7 +146,7 @@ class ReversalWanted(ReversalRequest):
         )
 
 
-Wanted = EntryWanted | AccountWanted | ReversalWanted
+Wanted = EntryWanted | AccountWanted | ReversalWanted | HoldWanted | CaptureWanted | ReleaseWanted
 
 # --- answers ----------------------------------------------------------------------------------------------------------
 
@@ -177,14 +174,6 @@ class PostedLine(Open):
 
 
 @dataclass(slots=True, kw_only=True)
-class EntryOrigin(Open):
-    """The service and document an entry comes from."""
-
-    service: str
-    document: str
-
-
-@dataclass(slots=True, kw_only=True)
 class EntryRate(Open):
     """`rate` units of `counter` for one unit of `base`, as the entry used it."""
 
@@ -206,6 +195,7 @@ class PostedEntry(Open):
     external_id: str | None = None
     origin: EntryOrigin | None = None
     reverses: UUID | None = None
+    hold: UUID | None = None
     rates: list[EntryRate] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -276,7 +266,7 @@ class AnsweredAccount(OpenedAccount):
 
 @dataclass(slots=True, kw_only=True)
 class RequestPosted(Open):
-    """The request was accepted, now or before (`replayed`); an entry or an account came of it."""
+    """The request was accepted, now or before (`replayed`). Of a capture both a hold and an entry are told."""
 
     organization: str
     ledger: str
@@ -286,6 +276,7 @@ class RequestPosted(Open):
     replayed: bool
     entry: AnsweredEntry | None = None
     account: AnsweredAccount | None = None
+    hold: AnsweredHold | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -311,31 +302,6 @@ class RequestRejected(Open):
 
 
 # --- facts: the log's records -----------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True, kw_only=True)
-class RecordedRequest(Open):
-    """The request a record comes from; `fingerprint` is the SHA-256 of its canonical body, in hex."""
-
-    service: str
-    scope: str
-    key: str
-    fingerprint: HashText
-
-
-@dataclass(slots=True, kw_only=True)
-class Fact(Open):
-    """What every record says: which ledger, its place in the log, when it was recorded and by whom."""
-
-    type: str
-    organization: SlugText
-    ledger: SlugText
-    ledger_id: UUID
-    epoch: Ordinal
-    sequence: Ordinal
-    recorded_at: datetime
-    actor: str
-    traceparent: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -401,6 +367,13 @@ ACCOUNT_WANTED: Final = EventType(
 REVERSAL_WANTED: Final = EventType(
     "ledger.reversal-wanted.v1", REQUESTS, TypeAdapter(ReversalWanted), "The reversal of an entry is wanted."
 )
+HOLD_WANTED: Final = EventType("ledger.hold-wanted.v1", REQUESTS, TypeAdapter(HoldWanted), "A hold is wanted.")
+CAPTURE_WANTED: Final = EventType(
+    "ledger.capture-wanted.v1", REQUESTS, TypeAdapter(CaptureWanted), "Some or all of a hold is wanted as an entry."
+)
+RELEASE_WANTED: Final = EventType(
+    "ledger.release-wanted.v1", REQUESTS, TypeAdapter(ReleaseWanted), "A hold is wanted no more."
+)
 REQUEST_POSTED: Final = EventType(
     "ledger.request-posted.v1", ANSWERS, TypeAdapter(RequestPosted), "A request was accepted and is in the books."
 )
@@ -414,6 +387,18 @@ ACCOUNT_OPENED: Final = EventType(
 ENTRY_POSTED: Final = EventType(
     "ledger.entry-posted.v1", FACTS, TypeAdapter(EntryPosted), "A journal entry was posted."
 )
+HOLD_PLACED: Final = EventType(
+    "ledger.hold-placed.v1", FACTS, TypeAdapter(HoldPlaced), "Lines are pending from now on."
+)
+HOLD_CAPTURED: Final = EventType(
+    "ledger.hold-captured.v1", FACTS, TypeAdapter(HoldCaptured), "Some or all of a hold becomes the entry that follows."
+)
+HOLD_RELEASED: Final = EventType(
+    "ledger.hold-released.v1", FACTS, TypeAdapter(HoldReleased), "What was left of a hold is pending no more."
+)
+HOLD_EXPIRED: Final = EventType(
+    "ledger.hold-expired.v1", FACTS, TypeAdapter(HoldExpired), "A hold's time was over; it is pending no more."
+)
 LEDGER_HEAD: Final = EventType(
     "ledger.heads.v1", HEADS, TypeAdapter(LedgerHead), "How far a ledger's log is published."
 )
@@ -422,11 +407,18 @@ _LISTED: Final[Sequence[EventType[Any]]] = (
     ENTRY_WANTED,
     ACCOUNT_WANTED,
     REVERSAL_WANTED,
+    HOLD_WANTED,
+    CAPTURE_WANTED,
+    RELEASE_WANTED,
     REQUEST_POSTED,
     REQUEST_REJECTED,
     LEDGER_OPENED,
     ACCOUNT_OPENED,
     ENTRY_POSTED,
+    HOLD_PLACED,
+    HOLD_CAPTURED,
+    HOLD_RELEASED,
+    HOLD_EXPIRED,
     LEDGER_HEAD,
     RATE_PUBLISHED,
 )

@@ -35,10 +35,95 @@ class EntryAnswer(TypedDict):
     origin: dict[str, str] | None
     reverses: str | None
     reversed_by: str | None
+    hold: str | None
     actor: str
     rates: list[dict[str, str]]
     metadata: dict[str, Any]
     lines: list[LineAnswer]
+
+
+class HeldLineAnswer(TypedDict):
+    """A hold's line: what was held, what of it became entries, and what remains."""
+
+    line: int
+    account: str
+    side: Side
+    amount: str
+    currency: str
+    captured: str
+    remaining: str
+    party: NotRequired[str]
+
+
+class CapturingEntry(TypedDict):
+    """An entry that captured some of a hold."""
+
+    id: str
+    sequence: int
+    effective_on: str
+
+
+class HoldAnswer(TypedDict):
+    """A hold as it stands; `version` is the sequence of the record that last moved it."""
+
+    id: str
+    ledger: str
+    status: Literal["pending", "captured", "released", "expired"]
+    description: str
+    expires_at: str | None
+    external_id: str | None
+    origin: dict[str, str] | None
+    metadata: dict[str, Any]
+    actor: str
+    placed_at: str
+    sequence: int
+    version: int
+    lines: list[HeldLineAnswer]
+
+
+class HoldWithEntries(HoldAnswer):
+    """A hold and the entries that captured it, in their order."""
+
+    entries: list[CapturingEntry]
+
+
+class MovedLineAnswer(TypedDict):
+    """What a record moved of a hold's line, and what is left of it."""
+
+    line: NotRequired[int]
+    account: str
+    side: Side
+    amount: str
+    currency: str
+    remaining: NotRequired[str]
+    party: NotRequired[str]
+
+
+class HoldMoved(TypedDict):
+    """What a record did to a hold, and its lines that the record moved."""
+
+    id: str
+    ledger: str
+    status: Literal["pending", "captured", "released", "expired"]
+    sequence: int
+    recorded_at: str
+    hash: str
+    actor: str
+    lines: list[MovedLineAnswer]
+    entry_id: NotRequired[str]
+    reason: NotRequired[str]
+    description: NotRequired[str]
+    expires_at: NotRequired[str | None]
+    external_id: NotRequired[str]
+    origin: NotRequired[dict[str, str]]
+    metadata: NotRequired[dict[str, Any]]
+
+
+class CaptureAnswer(TypedDict):
+    """What was captured of a hold, and the entry that was posted for it."""
+
+    hold: HoldMoved
+    entry: EntryAnswer
 
 
 class OverdraftAnswer(TypedDict):

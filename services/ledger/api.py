@@ -58,6 +58,7 @@ from services.ledger.balance_api import BalanceApi
 from services.ledger.bulk import BulkPosting
 from services.ledger.commands import Asker, Books, Wish
 from services.ledger.exchange_api import ExchangeApi
+from services.ledger.hold_api import HoldApi
 from services.ledger.proof_api import ProofApi
 from services.ledger.read_api import ReadApi, entry_id_of
 from services.ledger.report_api import ReportApi
@@ -148,6 +149,7 @@ class LedgerApi:
         self._add_bulk(app)
         AccountApi(self.books, self.reader).add_to(app)
         ExchangeApi(self.books, self.reader, asker_of).add_to(app)
+        HoldApi(self.books, self.reader).add_to(app)
         ReadApi(self.books, self.reader, self.auditor).add_to(app)
         BalanceApi(self.books, self.reader).add_to(app)
         ReportApi(self.books, self.reader).add_to(app)

@@ -26,6 +26,7 @@ from libs.common.money import ISO_4217, Currency
 from services.ledger import books_store, store
 from services.ledger.deciding import Outcome, Preview
 from services.ledger.domain import AtomicRequest, Request
+from services.ledger.hold_records import hold_answer
 from services.ledger.records import entry_answer, instant
 from services.ledger.rejections import reject
 from services.ledger.state import Ledger
@@ -62,9 +63,9 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an asker is told. `body` is the entry or account as `kind` says, or None with a rejection.
+    """What an asker is told. `body` is the entry, account or hold as `kind` says, or None with a rejection.
 
-    `sequence` is 0 where nothing was posted: a rejection, or a dry run.
+    Of a capture it is both, {"hold", "entry"}. `sequence` is 0 where nothing was posted: a rejection, or a dry run.
     """
 
     kind: str
@@ -188,14 +189,21 @@ async def answers(books: Books, ledger: Ledger, outcomes: Sequence[Outcome], wis
         and outcome.rejection.code == KEY_REUSED
         and outcome.rejection.facts.get("sequence")
     ]
-    stored: Mapping[int, tuple[bytes, bytes, UUID | None]] = {}
+    stored: Stored = {}
     if sequences:
         async with books.pool.acquire() as connection:
             stored = await store.load_payloads(connection, ledger.no, sequences)
+            captures = [sequence - 1 for sequence, (payload, *_) in stored.items() if b'"hold":"' in payload]
+            if captures:
+                stored = {**await store.load_payloads(connection, ledger.no, captures), **stored}
     return [_answer(outcome, wish, stored) for outcome, wish in zip(outcomes, wishes, strict=True)]
 
 
-def _answer(outcome: Outcome, wish: Wish, stored: Mapping[int, tuple[bytes, bytes, UUID | None]]) -> Answer:
+Stored = Mapping[int, tuple[bytes, bytes, UUID | None]]
+"""Payloads of records by sequence, with their hashes, and who reversed the entry."""
+
+
+def _answer(outcome: Outcome, wish: Wish, stored: Stored) -> Answer:
     if outcome.rejection is not None:
         rejection = outcome.rejection
         metrics.LEDGER_REJECTIONS.labels(rejection.code).inc()
@@ -211,10 +219,23 @@ def _answer(outcome: Outcome, wish: Wish, stored: Mapping[int, tuple[bytes, byte
     else:
         payload, hash_, reversed_by = stored[outcome.sequence]
     record = orjson.loads(payload)
-    if "entry" in record:
-        body = entry_answer(record, hash_, reversed_by)
-        return Answer("entry", body, None, outcome.replayed, outcome.sequence, hash_.hex())
-    return Answer("account", account_answer(record), None, outcome.replayed, outcome.sequence, hash_.hex())
+    if "hold" in record:
+        kind, body = "hold", hold_answer(record, hash_)
+    elif "entry" not in record:
+        kind, body = "account", account_answer(record)
+    else:
+        kind, body = "entry", entry_answer(record, hash_, reversed_by)
+        if body["hold"] is not None:
+            kind, body = "capture", {"hold": _captured(outcome, stored), "entry": body}
+    return Answer(kind, body, None, outcome.replayed, outcome.sequence, hash_.hex())
+
+
+def _captured(outcome: Outcome, stored: Stored) -> dict[str, Any]:
+    """What the record before a capture's entry says of the hold."""
+    if outcome.records:
+        return hold_answer(orjson.loads(outcome.records[-2].payload), outcome.records[-2].hash)
+    payload, hash_, _ = stored[outcome.sequence - 1]
+    return hold_answer(orjson.loads(payload), hash_)
 
 
 def _previewed(preview: Preview, wish: Wish) -> dict[str, Any]:
@@ -266,14 +287,14 @@ def account_answer(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _name_difference(rejection: Rejection, record: Mapping[str, Any], wish: Wish) -> Rejection:
     """Where the request under a used key is not the one that was posted under it."""
-    posted = record.get("entry") or record.get("account") or {}
+    posted = record.get("entry") or record.get("account") or record.get("hold") or {}
     asked = orjson.loads(orjson.dumps(wish.request))
     faults = [
         Fault(f"/{name}", f"was {str(posted[name])[:100]}, is {str(value)[:100]} now")
         for name, value in asked.items()
         if name in posted and name != "lines" and value is not None and value != posted[name]
     ]
-    for place, line in enumerate(asked.get("lines", ())):
+    for place, line in enumerate(asked.get("lines") or ()):
         before = posted["lines"][place] if place < len(posted.get("lines", ())) else {}
         faults += [
             Fault(f"/lines/{place}/{name}", f"was {before.get(name)}, is {value} now")

@@ -66,6 +66,8 @@ from libs.common.events import (
     LedgerTopics,
     Wanted,
 )
+from libs.common.events_holds import CaptureWanted
+from libs.common.holds import capture_faults
 from libs.common.inbox import StoredPositions, advance
 from libs.common.journal import RECORD_BYTES_MAX, ledger_id
 from libs.common.json_text import parse_json
@@ -137,10 +139,16 @@ def decode(record: ConsumerRecord) -> Asked:
         except ValidationError as error:
             faults = faults_of(error.errors(include_url=False), body)
         else:
-            faults = shape_faults(wanted) if isinstance(wanted, AccountWanted) else []
+            faults = _shape_faults(wanted)
     if wanted is None or faults:
         return _malformed(address, event, kind, raw, faults)
     return _asked(wanted, event, kind, body, len(raw))
+
+
+def _shape_faults(wanted: Wanted) -> list[Fault]:
+    if isinstance(wanted, AccountWanted):
+        return shape_faults(wanted)
+    return capture_faults(wanted) if isinstance(wanted, CaptureWanted) else []
 
 
 def _json(raw: bytes) -> tuple[Any, list[Fault]]:
@@ -236,7 +244,8 @@ def answer_value(asked: Asked, answer: Answer) -> bytes:
     """The value of an answer: `RequestPosted` or `RequestRejected` as JSON."""
     value: dict[str, Any] = {"organization": asked.organization, "ledger": asked.ledger}
     if answer.rejection is None:
-        value |= {"sequence": answer.sequence, "hash": answer.hash, answer.kind: answer.body}
+        body = answer.body if answer.kind == "capture" and answer.body is not None else {answer.kind: answer.body}
+        value |= {"sequence": answer.sequence, "hash": answer.hash, **body}
     else:
         rejection = answer.rejection
         value |= {

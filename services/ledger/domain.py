@@ -7,6 +7,7 @@ moves the state forward once the decision is taken. Every check names itself by 
 several lines fail, the code that stands first there wins. Amounts are minor units from the first check on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from uuid import UUID
@@ -15,6 +16,7 @@ import orjson
 
 from libs.common.account_changes import AccountChangeRequest, StandingRequest
 from libs.common.errors import Fault, Rejection
+from libs.common.holds import CaptureRequest, ExpireRequest, HoldMoveRequest, HoldRequest, ReleaseRequest
 from libs.common.journal import (
     LINES_MAX,
     LINES_MIN,
@@ -30,6 +32,7 @@ from libs.common.journal import (
     TransferRequest,
 )
 from libs.common.money import BALANCE_MAX, to_text
+from services.ledger import holding
 from services.ledger.account_changes import change_account, change_standing
 from services.ledger.account_records import AccountOpened
 from services.ledger.accounts import open_account
@@ -57,6 +60,8 @@ Request = (
     | AtomicRequest
     | AccountChangeRequest
     | StandingRequest
+    | HoldRequest
+    | HoldMoveRequest
 )
 
 EXCLUSIVE: tuple[type, ...] = (AccountChangeRequest, StandingRequest)
@@ -117,6 +122,9 @@ def decide(state: LedgerState, request: Request, stamp: Stamp) -> Accepted | Rej
         case StandingRequest():
             changed = change_standing(state, request)
             return changed if isinstance(changed, Rejection) else Accepted([changed])
+        case HoldRequest() | CaptureRequest() | ReleaseRequest() | ExpireRequest():
+            records = holding.decide_hold(state, request, stamp, OF_ENTRIES)
+            return records if isinstance(records, Rejection) else Accepted(records)
         case _:
             raise AssertionError(f"no rule for {type(request)}")
 
@@ -131,7 +139,12 @@ def remembered(state: LedgerState, stamp: Stamp) -> KnownRequest | Rejection | N
 
 
 def post_entry(
-    state: LedgerState, request: EntryRequest, stamp: Stamp, *, reverses: UUID | None = None
+    state: LedgerState,
+    request: EntryRequest,
+    stamp: Stamp,
+    *,
+    reverses: UUID | None = None,
+    captures: holding.Captures = holding.NO_HOLD,
 ) -> Accepted | Rejection:
     """A journal entry of 2 to 1,000 lines that balances in every currency it touches."""
     refused = _envelope(state, request, stamp)
@@ -152,7 +165,7 @@ def post_entry(
     refused = (
         unbalanced
         or _too_far_away(effective_on, stamp.today)
-        or _short_of_funds(moved, entry_lines)
+        or _short_of_funds(moved, entry_lines, captures.lifted)
         or unmet(request.lines, moved)
     )
     if refused is not None:
@@ -170,6 +183,7 @@ def post_entry(
         metadata=request.metadata,
         entry_lines=entry_lines,
         moved=moved,
+        hold=captures.hold,
     )
     return Accepted([*opened, record])
 
@@ -203,7 +217,7 @@ def transfer(state: LedgerState, request: TransferRequest, stamp: Stamp) -> Acce
 
 def reverse_entry(state: LedgerState, request: ReversalRequest, stamp: Stamp) -> Accepted | Rejection:
     """The same lines on the other sides, linked to the entry they take back; each entry is reversed once."""
-    duplicate = _duplicate_id(state, request.id)
+    duplicate = _duplicate(state, request.id, None)
     if duplicate is not None:
         return duplicate
     target = state.to_reverse.get(request.entry_id)
@@ -224,18 +238,21 @@ def reverse_entry(state: LedgerState, request: ReversalRequest, stamp: Stamp) ->
     return post_entry(state, entry, stamp, reverses=request.entry_id)
 
 
-def _duplicate_id(state: LedgerState, id_: UUID | None) -> Rejection | None:
+def _duplicate(state: LedgerState, id_: UUID | None, external_id: str | None) -> Rejection | None:
     known = state.entries.get(id_) if id_ is not None else None
-    return known and reject("duplicate-entry-id", entry=str(known.id), sequence=known.sequence)
+    if known is not None:
+        return reject("duplicate-entry-id", entry=str(known.id), sequence=known.sequence)
+    existing = state.external_ids.get(external_id) if external_id is not None else None
+    if existing is not None:
+        return reject("duplicate-external-id", external_id=external_id, entry=str(existing))
+    return None
 
 
 def _envelope(state: LedgerState, request: EntryRequest, stamp: Stamp) -> Rejection | None:
     """What is decided before any account is looked at."""
-    duplicate = _duplicate_id(state, request.id)
+    duplicate = _duplicate(state, request.id, request.external_id)
     if duplicate is not None:
         return duplicate
-    if request.external_id is not None and (existing := state.external_ids.get(request.external_id)):
-        return reject("duplicate-external-id", external_id=request.external_id, entry=str(existing))
     count = len(request.lines)
     if _record_bytes_max(stamp, count) > RECORD_BYTES_MAX:
         return reject("entry-too-large", size_bytes=stamp.size, lines=count)
@@ -292,19 +309,22 @@ def _move(entry_lines: list[EntryLine]) -> list[tuple[Account, int, int]] | Reje
     return moved
 
 
-def _short_of_funds(moved: list[tuple[Account, int, int]], entry_lines: list[EntryLine]) -> Rejection | None:
+def _short_of_funds(
+    moved: list[tuple[Account, int, int]], entry_lines: list[EntryLine], lifted: Mapping[str, int]
+) -> Rejection | None:
+    """`lifted`, by code, pends no more on the side that lowers the account; below zero it pends from now on."""
     for account, debits, credits_ in moved:
-        if account.overdraft_policy != "unlimited" and (short := _overdrawn(account, debits, credits_, entry_lines)):
-            return short
+        if account.overdraft_policy != "unlimited":
+            posted = debits - credits_ if account.normal_side == "debit" else credits_ - debits
+            after = posted - account.pending_out + lifted.get(account.code, 0)
+            if after < account.available and after < -account.overdraft_limit:
+                return _overdrawn(account, after, entry_lines)
     return None
 
 
-def _overdrawn(account: Account, debits: int, credits_: int, entry_lines: list[EntryLine]) -> Rejection | None:
-    posted = debits - credits_ if account.normal_side == "debit" else credits_ - debits
-    if posted >= account.posted or posted - account.pending_out >= -account.overdraft_limit:
-        return None
+def _overdrawn(account: Account, after: int, entry_lines: list[EntryLine]) -> Rejection:
     available = to_text(account.available + account.overdraft_limit, account.exponent)
-    needed = to_text(account.posted - posted, account.exponent)
+    needed = to_text(account.available - after, account.exponent)
     place = next(
         place
         for place, entry_line in enumerate(entry_lines)
@@ -332,3 +352,13 @@ def _in_words_of_a_transfer(rejection: Rejection) -> Rejection:
         return fault
 
     return Rejection(rejection.code, rejection.detail, rejection.facts, [pointer(fault) for fault in rejection.errors])
+
+
+def _post_capture(
+    state: LedgerState, request: EntryRequest, stamp: Stamp, captures: holding.Captures
+) -> list[Record] | Rejection:
+    outcome = post_entry(state, request, stamp, captures=captures)
+    return outcome if isinstance(outcome, Rejection) else outcome.records
+
+
+OF_ENTRIES = holding.EntryRules(_envelope, _short_of_funds, _duplicate, _post_capture)

@@ -54,6 +54,11 @@ class HoldPlaced:
         """The accounts of its lines, each once."""
         return {account.no: account for account in self.accounts}.values()
 
+    @property
+    def written_lines(self) -> list[bool]:
+        """Which lines of the hold it writes: all."""
+        return [True] * len(self.accounts)
+
     def apply(self, state: LedgerState, sequence: int, /) -> None:
         """Adds to what is pending."""
         self.hold.placed_sequence = self.hold.version = sequence
@@ -87,15 +92,30 @@ class HoldLifted:
         if self.reason is not None:
             hold["reason"] = self.reason
         hold["lines"] = [
-            {"line": number, "account": account.code, "amount": to_text(amount, account.exponent)}
-            for number, (account, amount) in enumerate(zip(self.accounts, self.amounts, strict=True), 1)
+            {
+                "line": number,
+                "account": account.code,
+                "side": hold_line.side,
+                "amount": to_text(amount, account.exponent),
+                "currency": account.currency,
+                "remaining": to_text(hold_line.left - amount, account.exponent),
+            }
+            for number, (account, hold_line, amount) in enumerate(
+                zip(self.accounts, self.hold.hold_lines, self.amounts, strict=True), 1
+            )
             if amount
         ]
         return {"type": self.type, "hold": hold}
 
     def moved_accounts(self) -> Iterable[Account]:
-        """The accounts of its lines, each once."""
-        return {account.no: account for account in self.accounts}.values()
+        """The accounts of the lines that it lifts, each once."""
+        lifted = zip(self.accounts, self.amounts, strict=True)
+        return {account.no: account for account, amount in lifted if amount}.values()
+
+    @property
+    def written_lines(self) -> list[bool]:
+        """Which lines of the hold it writes: of those it captures, how much is captured now."""
+        return [self.type == "hold-captured" and amount > 0 for amount in self.amounts]
 
     def apply(self, state: LedgerState, sequence: int, /) -> None:
         """Takes from what is pending."""
@@ -103,6 +123,8 @@ class HoldLifted:
         hold.status, hold.version = self.status, sequence
         state.holds[hold.id] = hold
         for account, hold_line, amount in zip(self.accounts, hold.hold_lines, self.amounts, strict=True):
+            if not amount:
+                continue
             if self.type == "hold-captured":
                 hold_line.captured += amount
             _pend(account, hold_line.side, -amount, sequence)
@@ -117,3 +139,18 @@ def _pend(account: Account, side: str, amount: int, sequence: int) -> None:
     else:
         account.pending_credits += amount
     account.version = sequence
+
+
+def hold_answer(payload: dict[str, Any], hash_: bytes) -> dict[str, Any]:
+    """A hold as those are told who placed or moved it, from the log record of that."""
+    hold = payload["hold"]
+    return {
+        "id": None,
+        "ledger": payload["ledger"],
+        "sequence": payload["sequence"],
+        "recorded_at": payload["recorded_at"],
+        "hash": hash_.hex(),
+        "actor": payload["actor"],
+        "status": "pending",
+        **hold,
+    }

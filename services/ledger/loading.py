@@ -7,6 +7,7 @@ from uuid import UUID
 
 from libs.common.account_changes import AccountChangeRequest, StandingRequest
 from libs.common.db import Connection
+from libs.common.holds import CaptureRequest, ExpireRequest, HoldMoveRequest, HoldRequest, ReleaseRequest
 from libs.common.journal import AccountRequest, EntryRequest, ReversalRequest, TransferRequest, position_codes
 from services.ledger import books_store, store
 from services.ledger.accounts import pair_currency
@@ -90,6 +91,17 @@ def _need(needs: Needs, state: LedgerState, request: Request) -> None:
         case AccountRequest():
             needs.codes.update(code for code in (request.code, request.parent) if code and code not in accounts)
             needs.currencies = needs.currencies or bool(request.currency and state.currency(request.currency) is None)
+        case HoldRequest():
+            for held in request.lines:
+                if held.account not in accounts:
+                    _account_or_pair(needs, held.account)
+            if request.id is not None and request.id not in state.holds:
+                needs.holds.add(request.id)
+        case CaptureRequest():
+            _need_hold(needs, state, request.hold_id)
+            _need_ids(needs, state, request.id, request.external_id)
+        case ReleaseRequest() | ExpireRequest():
+            _need_hold(needs, state, request.hold_id)
         case _:
             raise AssertionError(f"nothing is known of the needs of {type(request)}")
 
@@ -101,12 +113,35 @@ def _need_ids(needs: Needs, state: LedgerState, id_: UUID | None, external_id: s
         needs.external_ids.add(external_id)
 
 
+def _need_hold(needs: Needs, state: LedgerState, hold_id: UUID) -> None:
+    """The accounts of a hold's lines are known once it is loaded."""
+    hold = state.holds.get(hold_id)
+    if hold is None:
+        needs.holds.add(hold_id)
+    else:
+        needs.codes.update(line.account for line in hold.hold_lines if line.account not in state.accounts)
+
+
 def _account_or_pair(needs: Needs, code: str) -> None:
     needs.codes.add(code)
     currency = pair_currency(code)
     if currency is not None:
         needs.codes.update(position_codes(currency))
         needs.currencies = True
+
+
+def count_fitting(state: LedgerState, wishes: Sequence[Asked], lines_max: int) -> int:
+    """How many of the wishes fit a batch, the first in any case: how long a hold is shows once it is loaded."""
+    lines, counted = 0, set[UUID]()
+    for place, wish in enumerate(wishes if state.holds else ()):
+        request = wish.request
+        hold = state.holds.get(request.hold_id) if isinstance(request, HoldMoveRequest) else None
+        if hold is not None and hold.id not in counted:
+            counted.add(hold.id)
+            lines += len(hold.hold_lines)
+            if lines > lines_max and place:
+                return place
+    return len(wishes)
 
 
 async def load_facts(connection: Connection, state: LedgerState, needs: Needs) -> None:

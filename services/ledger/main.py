@@ -27,6 +27,7 @@ from services.ledger import books_store
 from services.ledger.api import LedgerApi
 from services.ledger.commands import Books
 from services.ledger.consumer import RequestsConsumer
+from services.ledger.expiry import HoldExpiry
 from services.ledger.pools import MIGRATIONS, create_writer_pool
 from services.ledger.prover import DUTY, ROUND_HOURS, Prover
 from services.ledger.rates_consumer import RatesConsumer
@@ -41,7 +42,7 @@ GC_THRESHOLDS = (50_000, 20, 50)
 """A batch makes tens of thousands of objects that live as long as it does: look for cycles less often."""
 
 
-log = telemetry.get_logger(__name__)
+log = telemetry.get_logger("services.ledger.main")
 
 
 class LedgerSettings(settings.ServiceSettings):
@@ -142,6 +143,7 @@ async def start() -> int:
             "requests": consumer.run,
             "rates": rates.run,
             "proof": prover.run,
+            "expiry": HoldExpiry(books, auditor).run,
             "gauges": observing(books, {"writer": writer, "reader": reader, "auditor": auditor}),
         },
         closers=[

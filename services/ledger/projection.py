@@ -191,10 +191,15 @@ class Batch:
         known = self.holds.get(hold.id)
         decided_on = known.decided_on if known else NEW if isinstance(record, HoldPlaced) else record.version
         self.holds[hold.id] = Held(hold.status, hold.expires_at, hold.placed_sequence, sequence, decided_on)
-        for number, hold_line in enumerate(hold.hold_lines, 1):
-            self.hold_lines[hold.id, number] = HeldLine(
-                hold_line.account_no, hold_line.side == "debit", hold_line.amount, hold_line.captured, hold_line.party
-            )
+        for number, (hold_line, written) in enumerate(zip(hold.hold_lines, record.written_lines, strict=True), 1):
+            if written:
+                self.hold_lines[hold.id, number] = HeldLine(
+                    hold_line.account_no,
+                    hold_line.side == "debit",
+                    hold_line.amount,
+                    hold_line.captured,
+                    hold_line.party,
+                )
         for account in record.moved_accounts():
             pending = account.pending_debits, account.pending_credits
             self.pendings[account.no, sequence] = pending

@@ -184,6 +184,10 @@ async def list_account_events(
             select c.sequence from accounts a
             join account_changes c on c.ledger_no = a.ledger_no and c.account_no = a.no and c.sequence > $4
             where a.ledger_no = $1 and (a.code = $2 or a.id = $3)
+            union
+            select p.sequence from accounts a
+            join pendings p on p.ledger_no = a.ledger_no and p.account_no = a.no and p.sequence > $4
+            where a.ledger_no = $1 and (a.code = $2 or a.id = $3)
             order by sequence limit $5
         ) touched
         join log g on g.ledger_no = $1 and g.sequence = touched.sequence
@@ -205,7 +209,7 @@ def _event(row: asyncpg.Record) -> dict[str, Any]:
         "type": record["type"],
         "recorded_at": record["recorded_at"],
         "hash": bytes(row["hash"]).hex(),
-        **{name: record[name] for name in ("entry", "account") if name in record},
+        **{name: record[name] for name in ("entry", "account", "hold") if name in record},
     }
 
 

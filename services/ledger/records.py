@@ -202,6 +202,7 @@ def entry_answer(payload: dict[str, Any], hash_: bytes, reversed_by: UUID | None
         "origin": None,
         "reverses": None,
         "reversed_by": str(reversed_by) if reversed_by else None,
+        "hold": None,
         "actor": payload["actor"],
         "rates": [],
         "metadata": {},

@@ -148,6 +148,7 @@ class Replay:
     hold_lines: int = 0
     posted_requests: int = 0
     _asked: tuple[str, str, str] | None = None
+    _captured: tuple[str, str] | None = None
 
     def follow(self, sequence: int, payload: str, hash_: bytes, rows: SliceRows) -> None:
         """The next row of the log: checks it, adds what it left to `rows`, moves the sums."""
@@ -170,6 +171,7 @@ class Replay:
     def close(self, rows: SliceRows) -> None:
         """The log ends here: the last request is whole."""
         self._ask(None, rows)
+        self._follow_capture({})
 
     def _place(self, record: dict[str, Any]) -> None:
         ledger, findings = self.ledger, self.findings
@@ -192,6 +194,7 @@ class Replay:
             return
         request = record["request"]
         self._ask((request["scope"], request["key"], request["fingerprint"]), rows)
+        self._follow_capture(record.get("entry", {}))
         match kind:
             case "entry-posted":
                 self._entry(record["entry"], rows)
@@ -205,6 +208,13 @@ class Replay:
                 self._close(kind, record["closing"], rows)
             case _:
                 raise ValueError(f"no record is of type {kind}")
+
+    def _follow_capture(self, entry: dict[str, Any]) -> None:
+        """What is captured of a hold is posted by the next record, and no other entry says that it captures one."""
+        captured, self._captured = self._captured, None
+        posted = (entry["hold"], entry["id"]) if "hold" in entry else None
+        if posted != captured:
+            self.findings.differ("holds", "log", "hold", self.sequence, captured, posted)
 
     def _ask(self, asked: tuple[str, str, str] | None, rows: SliceRows) -> None:
         """A request may write several records; its outcome is the last, so it is whole when another one follows."""
@@ -299,9 +309,15 @@ class Replay:
         for line in lifted["lines"]:
             account, hold_line = self.accounts[line["account"]], hold.hold_lines[line["line"] - 1]
             amount = minor(line["amount"], account.exponent)
+            left = hold_line[2] - hold_line[3] - amount
+            if account.no != hold_line[0] or left < 0 or left != minor(line["remaining"], account.exponent):
+                place = f"line {line['line']} of {lifted['id']}"
+                self.findings.differ("holds", "log", place, self.sequence, left, line)
             if kind == "hold-captured":
                 hold_line[3] += amount
             self._pend(account, hold_line[1], -amount, rows)
+        if kind == "hold-captured":
+            self._captured = lifted["id"], lifted["entry_id"]
         if hold.status != "pending":
             self.ended_holds += 1
             rows.holds[lifted["id"]] = self.holds.pop(lifted["id"])

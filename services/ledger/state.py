@@ -141,6 +141,11 @@ class HoldLine:
     captured: int = 0
     party: str | None = None
 
+    @property
+    def left(self) -> int:
+        """What is not captured yet."""
+        return self.amount - self.captured
+
 
 @dataclass(slots=True)
 class Hold:

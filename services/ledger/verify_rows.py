@@ -149,20 +149,22 @@ async def _compare_holds(connection: Connection, replay: Replay, holds: Mapping[
         list(holds),
     )
     stored: dict[str, tuple[Any, ...]] = {}
+    hold_lines: dict[str, list[tuple[Any, ...]]] = {}
     for row in found:
         expires_at = instant(row["expires_at"]) if row["expires_at"] is not None else None
-        head = stored.get(row["id"], (row["status"], expires_at, row["placed_sequence"], row["version"]))
-        stored[row["id"]] = (*head, tuple(row)[5:])
+        head = (row["status"], expires_at, row["placed_sequence"], row["version"])
+        hold_lines.setdefault(row["id"], []).append(tuple(row)[5:])
+        stored[row["id"]] = (*head, hold_lines[row["id"]])
     wanted = {
         id_: (
             hold.status,
             hold.expires_at,
             hold.placed_sequence,
             hold.version,
-            *(
+            [
                 (number, no, debit, str(amount), str(captured), party)
                 for number, (no, debit, amount, captured, party) in enumerate(hold.hold_lines, 1)
-            ),
+            ],
         )
         for id_, hold in holds.items()
     }

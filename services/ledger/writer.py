@@ -86,7 +86,7 @@ class QueuedWish:
         """How many lines it brings."""
         if isinstance(self.request, AtomicRequest):
             return sum(len(entry.lines) for entry in self.request.entries)
-        return len(getattr(self.request, "lines", ())) or 2
+        return len(getattr(self.request, "lines", None) or ()) or 2
 
 
 class LedgerWriter:
@@ -241,9 +241,12 @@ class LedgerWriter:
         async with self._pool.acquire() as connection:
             current = await self._load(connection, state, needs, under_way)
         if not current:
-            self._state = None
-            self._put_back(self._lost_race(wishes))
+            waits = under_way is not None and needs.codes & under_way.moves
+            self._state = state if waits else None
+            self._put_back(wishes if waits else self._lost_race(wishes))
             return None
+        if (fitting := loading.count_fitting(state, wishes, self._limits.batch_lines)) < len(wishes):
+            self._put_back([wishes.pop() for _ in range(len(wishes) - fitting)][::-1])
         return await self._decide(state, wishes)
 
     async def _decide(self, state: LedgerState, wishes: list[QueuedWish]) -> Prepared[QueuedWish]:
@@ -260,7 +263,7 @@ class LedgerWriter:
     async def _load(
         self, connection: Connection, state: LedgerState, needs: loading.Needs, under_way: Prepared[QueuedWish] | None
     ) -> bool:
-        """Brings in what is needed; False where another writer moved the ledger meanwhile."""
+        """Brings in what is needed; False where another writer, or the statement under way, moves it meanwhile."""
         await loading.load_facts(connection, state, needs)
         acceptable = {state.sequence} if under_way is None else {state.sequence, under_way.batch.expected}
         if needs.holds and not state.is_read:
@@ -417,8 +420,7 @@ class LedgerWriter:
             for external_id in prepared.external_ids:
                 state.external_ids.pop(external_id, None)
             state.to_reverse.clear()
-            for hold_id in prepared.held:
-                state.holds.pop(hold_id, None)
+            state.holds.clear()
             self._trim(state)
         if len(prepared.batch.log):
             self._committed(self.ledger)

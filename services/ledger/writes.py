@@ -3,7 +3,7 @@
 A wish's organization, service and subject come from the token alone.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ class Write:
         for place, parameter in (("{ledger}", LEDGER_PARAMETER), ("{id}", ID_PARAMETER), ("{code}", CODE_PARAMETER)):
             if place in path:
                 parameters = [*parameters, parameter]
-        if self.scope == "ledger:post":
+        if self.scope == "ledger:post" and "/holds" not in path:
             parameters = [*parameters, DRY_RUN_PARAMETER]
         entry = {
             "summary": self.summary,
@@ -121,9 +121,20 @@ def answered(answer: Answer, request: Request, status: int = 201) -> Response:
     assert answer.body is not None
     if not answer.sequence:
         return json_response(answer.body, 200, headers)
-    noun, name = ("entries", answer.body["id"]) if answer.kind == "entry" else ("accounts", answer.body["code"])
-    headers["Location"] = f"{PREFIX}/ledgers/{request.path_params['ledger']}/{noun}/{name}"
+    headers["Location"] = f"{PREFIX}/ledgers/{request.path_params['ledger']}/{_place(answer.kind, answer.body)}"
     return json_response(answer.body, status, headers)
+
+
+def _place(kind: str, body: Mapping[str, Any]) -> str:
+    match kind:
+        case "entry":
+            return f"entries/{body['id']}"
+        case "capture":
+            return f"entries/{body['entry']['id']}"
+        case "hold":
+            return f"holds/{body['id']}"
+        case _:
+            return f"accounts/{body['code']}"
 
 
 def is_dry_run(request: Request) -> bool:

@@ -20,11 +20,16 @@ GOLDEN = Path(__file__).with_name("golden")
 TOPICS_OF = {"requests": REQUESTS, "answers": TOPICS.answers, "facts": FACTS, "heads": TOPICS.heads, "fx": FX}
 
 
-def golden(name: str) -> list[dict[str, Any]]:
-    """Messages as {"key", "headers", "value"}, each value the text that was published."""
+LEDGERS = ("main", "escrow")
+
+
+def golden(name: str, ledger: str | None = None) -> list[dict[str, Any]]:
+    """Messages as {"key", "headers", "value"}, each value the text that was published; `escrow` has the holds."""
     found = orjson.loads((GOLDEN / f"{name}.json").read_bytes())
+    of_holds = orjson.loads((GOLDEN / "holds.json").read_bytes()).get(name, [])
     assert isinstance(found, list)
-    return found
+    assert isinstance(of_holds, list)
+    return {None: found + of_holds, "main": found, "escrow": of_holds}[ledger]
 
 
 def event_of(message: dict[str, Any]) -> CloudEvent:
@@ -105,17 +110,18 @@ def test_unknown_fields_are_refused_in_requests_and_ignored_elsewhere() -> None:
                 EVENT_TYPES[name].adapter.validate_json(orjson.dumps(value))
 
 
-def test_golden_facts_are_one_chain_to_the_head() -> None:
+@pytest.mark.parametrize("ledger", LEDGERS)
+def test_golden_facts_are_one_chain_to_the_head(ledger: str) -> None:
     previous = b""
-    for sequence, message in enumerate(golden("facts"), 1):
+    for sequence, message in enumerate(golden("facts", ledger), 1):
         event, value = event_of(message), orjson.loads(message["value"])
         assert event.extra["previoushash"] == previous.hex()
         previous = sha256(previous + message["value"].encode()).digest()
         assert event.extra["hash"] == previous.hex()
         assert event.id == f"{message['key']}:1:{sequence}"
         assert value["sequence"] == sequence
-        assert message["key"] == value["ledger_id"] == str(ledger_id("demo", "main"))
-    (head,) = golden("heads")
+        assert message["key"] == value["ledger_id"] == str(ledger_id("demo", ledger))
+    (head,) = golden("heads", ledger)
     assert LEDGER_HEAD.adapter.validate_json(head["value"]).hash == previous.hex()
 
 
@@ -128,7 +134,8 @@ def test_golden_requests_are_understood() -> None:
         assert asked.traceparent == message["headers"]["traceparent"]
         assert asked.document == orjson.loads(value)["document"]
         codes.append(asked.refused.code if asked.refused else asked.kind)
-    assert codes == ["account", "account", "entry", "entry", "reversal", "malformed"]
+    assert codes[:6] == ["account", "account", "entry", "entry", "reversal", "malformed"]
+    assert codes[6:] == ["account", "account", "hold", "capture", "capture", "release", "hold"]
     assert {event_of(message).type for message in golden("requests")} == set(REQUEST_TYPES)
 
 
@@ -137,7 +144,7 @@ def test_fingerprints_do_not_change() -> None:
     recorded = {
         value["request"]["key"]: value["request"]["fingerprint"]
         for value in (orjson.loads(message["value"]) for message in golden("facts"))
-        if "request" in value
+        if "request" in value and value["type"] != "hold-expired"
     }
     for message in golden("requests"):
         key, value = message["key"].encode(), message["value"].encode()

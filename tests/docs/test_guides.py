@@ -14,9 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from libs.cli import session
 from libs.common.events import EntryWanted
+from libs.common.holds import CaptureBody, HoldRequest
 from libs.common.journal import AccountRequest, EntryRequest
 from libs.devstack.stack import start_detached, stop_stack
 
+HOLD, CAPTURE = TypeAdapter(HoldRequest), TypeAdapter(CaptureBody)
 ENTRY, ACCOUNT, WANTED = TypeAdapter(EntryRequest), TypeAdapter(AccountRequest), TypeAdapter(EntryWanted)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _BODY = re.compile(r"--data '(\{.*?\n?\s*\})'(?!\")", re.DOTALL)
@@ -43,6 +45,15 @@ def test_bodies_fit_the_vocabulary(repository: Path, name: str) -> None:
         ENTRY.validate_json(orjson.dumps(body))
     for body in accounts:
         ACCOUNT.validate_json(orjson.dumps(body))
+
+
+def test_bodies_of_the_holds_guide_fit_the_vocabulary(repository: Path) -> None:
+    found = bodies(repository / "docs" / "guides" / "holds.md")
+    held = [body for body in found if "expires_at" in body]
+    captured = [body for body in found if "amount" in body]
+    assert (len(held), len(captured)) == (1, 1)
+    HOLD.validate_json(orjson.dumps(held[0]))
+    CAPTURE.validate_json(orjson.dumps(captured[0]))
 
 
 def test_the_kafka_request_fits_its_type(repository: Path) -> None:
@@ -91,6 +102,19 @@ def test_the_readme_s_first_entry_is_posted(repository: Path, folder: Path) -> N
     for said in (first, again):
         assert '"balance_after":"1000.00"' in said
         assert '"posted":"1000.00"' in said
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(300)
+def test_the_holds_guide_runs_from_top_to_bottom(repository: Path, folder: Path) -> None:
+    guides = repository / "docs" / "guides"
+    steps = blocks(guides / "first-entry.md", "sh")[:2] + blocks(guides / "holds.md", "sh")
+    said = _shell(folder, "\n".join(steps).replace("--org shop", "--org holder"))
+    assert '"available":"40.00"' in said
+    assert '"status":"pending"' in said
+    assert '"remaining":"35.00"' in said
+    assert '"status":"released"' in said
+    assert '"detail":' not in said
 
 
 @pytest.mark.stack

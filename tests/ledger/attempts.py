@@ -7,29 +7,43 @@
     change   | CASH name=Till parent=ASSETS overdraft=none version=2             | changed
     freeze   | CASH in                                                           | changed
     close    | CASH                                                              | account-not-empty
+    hold     | ALICE debit 5.00; BOB credit 5.00; id 1; expires 13:00:00         | held ALICE=0.00/5.00
+    capture  | 1; amount 2.00; at 12:30:00                                       | captured ALICE=0.00/3.00
+    capture  | 1; line 1 2.00; account BOB 2.00; entry 7                         | captured
+    release  | 1                                                                 | released
+    expire   | 1                                                                 | hold-not-expired
 
 Rows act on one ledger (functional currency USD, own units WEI with 18 decimals and POINT-X with 0) in their order. A
-verdict is `opened` or `posted` with balances on their accounts' normal sides, or a rejection's code with facts of it.
+verdict is `opened` or `posted` with balances on their accounts' normal sides; `held`, `captured`, `released` or
+`expired` with what is available and, behind a /, what is reserved; or a rejection's code with facts of it.
 Parts of an attempt are divided by `;`. Besides lines: `id N`, `external TEXT`, `on DATE`, `rate BASE/COUNTER RATE`,
 `as SERVICE`, `key TEXT`, `body TEXT` (what the fingerprint is of), `size BYTES`, `metadata BYTES`, `lines N` (the first
 two lines over and over). Options of an account: `normal=`, `overdraft=`, `limit=`, `owner=`, `parent=`, `summary`,
-`metadata=BYTES`.
+`metadata=BYTES`. The id of a capture's entry is `entry N`. It is noon until a row says `at TIME`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import UTC, date, datetime, time
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from libs.common.account_changes import AccountChangeRequest, AccountPatch, StandingRequest
 from libs.common.errors import Rejection
+from libs.common.holds import (
+    CapturedLine,
+    CaptureRequest,
+    ExpireRequest,
+    HoldLineRequest,
+    HoldMoveRequest,
+    HoldRequest,
+    ReleaseRequest,
+)
 from libs.common.journal import (
     AccountRequest,
     EntryRequest,
-    LineRequest,
     Metadata,
     Overdraft,
     Rate,
@@ -42,6 +56,7 @@ from libs.common.money import ISO_4217, Currency, to_text
 from services.ledger.account_records import AccountChanged, AccountOpened
 from services.ledger.domain import Accepted, Request, Stamp, decide
 from services.ledger.records import EntryPosted, append
+from services.ledger.rejections import NOT_REMEMBERED
 from services.ledger.state import (
     AccountSheet,
     Described,
@@ -55,6 +70,7 @@ from services.ledger.state import (
 )
 from tests.ledger.asking import line
 
+L = TypeVar("L")
 RULES = Path(__file__).with_name("rules")
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 OWN_UNITS = {"WEI": Currency("WEI", 18), "POINT-X": Currency("POINT-X", 0)}
@@ -82,6 +98,7 @@ class Attempt:
     key: str = ""
     fingerprint: bytes = b""
     size: int = 200
+    at: datetime | None = None
 
 
 def rules(name: str) -> list[Attempt]:
@@ -100,6 +117,7 @@ def _attempt(row: str) -> Attempt:
     parts = [part.strip() for part in asked.split(";")]
     named = {name: rest for name, _, rest in (part.partition(" ") for part in parts) if name in _NAMED}
     plain = [part for part in parts if part.partition(" ")[0] not in _NAMED | {"rate"}]
+    at = named.get("at")
     rates = [part.split()[1:] for part in parts if part.startswith("rate ")]
     code, *facts = verdict.split()
     attempt = Attempt(row, _request(kind, plain, named, rates), code, dict(fact.split("=") for fact in facts))
@@ -107,11 +125,18 @@ def _attempt(row: str) -> Attempt:
     attempt.key = named.get("key", f"row {next(_ROWS)}")
     attempt.fingerprint = sha256(named.get("body", asked).encode()).digest()
     attempt.size = int(named.get("size", 200))
+    attempt.at = _instant(at) if at else None
     return attempt
 
 
+def _instant(text: str) -> datetime:
+    return datetime.combine(NOON.date(), time.fromisoformat(text), UTC)
+
+
 _ROWS = count(1)
-_NAMED = {"id", "external", "on", "as", "key", "body", "size", "metadata", "lines"}
+_NAMED = {"id", "external", "on", "as", "key", "body", "size", "metadata", "lines", "expires", "at", "entry", "amount"}
+HOLDS = {"hold": "held", "capture": "captured", "release": "released", "expire": "expired"}
+"""What is attempted of a hold, and what it is called once it is done."""
 
 
 def _request(kind: str, plain: list[str], named: dict[str, str], rates: list[list[str]]) -> Request:
@@ -119,6 +144,8 @@ def _request(kind: str, plain: list[str], named: dict[str, str], rates: list[lis
         return _account(plain[0])
     if kind in ("change", "freeze", "unfreeze", "close"):
         return _change(kind, plain[0])
+    if kind in HOLDS:
+        return _hold(kind, plain, named)
     id_ = UUID(int=int(named["id"])) if "id" in named else None
     effective_on = date.fromisoformat(named["on"]) if "on" in named else None
     metadata: Metadata = {"m": "x" * int(named["metadata"])} if "metadata" in named else {}
@@ -187,7 +214,34 @@ def _change(kind: str, asked: str) -> AccountChangeRequest | StandingRequest:
     return AccountChangeRequest(code=code, patch=patch)
 
 
-def _repeated(lines: list[LineRequest], times: int) -> list[LineRequest]:
+def _hold(kind: str, plain: list[str], named: dict[str, str]) -> Request:
+    if kind == "hold":
+        lines = [HoldLineRequest(*astuple(line(part))[:5]) for part in plain if part]
+        return HoldRequest(
+            lines=_repeated(lines, int(named["lines"])) if "lines" in named else lines,
+            id=UUID(int=int(named["id"])) if "id" in named else None,
+            expires_at=_instant(named["expires"]) if "expires" in named else None,
+            metadata={"m": "x" * int(named["metadata"])} if "metadata" in named else {},
+        )
+    hold_id = UUID(int=int(plain[0]))
+    if kind != "capture":
+        return ReleaseRequest(hold_id=hold_id) if kind == "release" else ExpireRequest(hold_id=hold_id)
+    words = [part.split() for part in plain[1:]]
+    lines_of = [
+        CapturedLine(amount, line=int(name)) if by == "line" else CapturedLine(amount, account=name)
+        for by, name, amount in words
+    ]
+    return CaptureRequest(
+        hold_id=hold_id,
+        id=UUID(int=int(named["entry"])) if "entry" in named else None,
+        amount=named.get("amount"),
+        lines=lines_of or None,
+        effective_on=date.fromisoformat(named["on"]) if "on" in named else None,
+        external_id=named.get("external"),
+    )
+
+
+def _repeated(lines: list[L], times: int) -> list[L]:
     return [lines[place % len(lines)] for place in range(times)]
 
 
@@ -221,13 +275,15 @@ class PlainBooks:
     )
     drawn: int = 1_000_000
     sheets: dict[str, tuple[AccountSheet, int]] = field(default_factory=dict)
+    at: datetime = NOON
 
     def decide(self, attempt: Attempt) -> Accepted | Rejection | KnownRequest:
         """The verdict on one attempt; what is accepted moves the state."""
         state = self.state
         self.drawn += 1
+        self.at = attempt.at or self.at
         stamp = Stamp(
-            recorded_at=NOON,
+            recorded_at=self.at,
             today=NOON.date(),
             service=attempt.service,
             subject="alice",
@@ -247,7 +303,7 @@ class PlainBooks:
                 if isinstance(record, EntryPosted):
                     self._know(record)
             state.requests[stamp.scope, stamp.key] = KnownRequest(stamp.fingerprint, Posted(state.sequence))
-        elif isinstance(decision, Rejection) and decision.code != "key-reused-with-other-content":
+        elif isinstance(decision, Rejection) and decision.code not in NOT_REMEMBERED:
             state.requests[stamp.scope, stamp.key] = KnownRequest(stamp.fingerprint, decision)
         return decision
 
@@ -295,6 +351,11 @@ class PlainBooks:
         account = self.state.accounts[code]
         return to_text(account.posted, account.exponent)
 
+    def available(self, code: str) -> str:
+        """What is available, and behind a / what is reserved, in major units."""
+        account = self.state.accounts[code]
+        return f"{to_text(account.available, account.exponent)}/{to_text(account.pending_out, account.exponent)}"
+
     def check(self, attempt: Attempt) -> None:
         """The row's verdict has to be the one that is reached."""
         decision = self.decide(attempt)
@@ -303,9 +364,12 @@ class PlainBooks:
         elif isinstance(decision, Rejection):
             reached, found = decision.code, {name: str(value) for name, value in decision.facts.items()}
         else:
+            told = self.balance
             changed = isinstance(attempt.request, AccountChangeRequest | StandingRequest)
             reached = "changed" if changed else "opened" if isinstance(attempt.request, AccountRequest) else "posted"
-            found = {code: self.balance(code) for code in attempt.words if code in self.state.accounts}
+            if isinstance(attempt.request, HoldRequest | HoldMoveRequest):
+                reached, told = HOLDS[attempt.row.split()[0]], self.available
+            found = {code: told(code) for code in attempt.words if code in self.state.accounts}
         assert (reached, {word: found.get(word) for word in attempt.words}) == (attempt.verdict, attempt.words), (
             f"\n{attempt.row}\n  gives {decision}"
         )

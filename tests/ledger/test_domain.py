@@ -15,6 +15,9 @@ TABLES = (
     "transfers",
     "reversals",
     "precedence",
+    "holds",
+    "holds-in-time",
+    "holds-on-control-accounts",
 )
 
 

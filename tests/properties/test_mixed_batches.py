@@ -1,9 +1,9 @@
 """Any mix of requests leaves the same books whether they are written in one batch, in small ones, or one by one.
 
-Hypothesis makes the mix: accounts, entries on hot accounts, transfers, crossings, reversals, keys and ids used twice,
-and whatever is refused. Three databases get the same requests under the same ids at the same instant, by writers whose
-batches hold one request, four, or all; every table has to be equal, to the hash, and so have the answers. The books are
-proven against their log at the end.
+Hypothesis makes the mix: accounts, entries on hot accounts, transfers, crossings, reversals, holds and what ends them,
+keys and ids used twice, and whatever is refused. Three databases get the same requests under the same ids at the same
+instant, by writers whose batches hold one request, four, or all; every table has to be equal, to the hash, and so have
+the answers. The books are proven against their log at the end.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from libs.common.db import Connection, Pool, create_pool
+from libs.common.holds import CapturedLine, CaptureRequest, ExpireRequest, HoldLineRequest, HoldRequest, ReleaseRequest
 from libs.common.journal import EntryRequest, LedgerRequest, Rate, ReversalRequest, TransferRequest
 from services.ledger.commands import Asker, Books, fingerprint_of, open_ledger, open_organization
 from services.ledger.deciding import Outcome
@@ -98,9 +99,45 @@ def crossing_of(code: str, amount: str, worth: str, rate: str) -> EntryRequest:
     )
 
 
+def hold_of(rows: list[tuple[str, str, str, bool]], mark: int) -> HoldRequest:
+    """The lines of an entry, held under one of a few ids."""
+    lines = entry_of(rows, None, 1).lines
+    return HoldRequest(
+        lines=[HoldLineRequest(line.account, line.side, line.amount, line.currency, line.party) for line in lines],
+        id=UUID(int=100 + mark),
+        expires_at=datetime(2020, 2, 3 + mark, tzinfo=UTC) if mark < 3 else None,
+    )
+
+
+def capture_of(hold: int, amount: str | None, numbers: list[int], mark: int | None) -> CaptureRequest:
+    """An amount of a hold, some of its lines, or all that is left."""
+    lines = [CapturedLine("1.00", line=number) for number in numbers]
+    return CaptureRequest(
+        hold_id=UUID(int=100 + hold),
+        amount=amount,
+        lines=lines if lines and amount is None else None,
+        id=UUID(int=mark) if mark is not None else None,
+    )
+
+
 ROWS = st.tuples(CODES, st.sampled_from(["debit", "credit"]), AMOUNTS, st.booleans())
 ENTRIES = st.builds(entry_of, st.lists(ROWS, min_size=1, max_size=2), MARKS, st.integers(1, 3))
+HELD = st.integers(1, 4)
+HOLDS = st.builds(hold_of, st.lists(ROWS, min_size=1, max_size=2), HELD)
+CAPTURES = st.builds(
+    capture_of,
+    HELD,
+    st.none() | st.sampled_from(["1.00", "2.50"]),
+    st.sampled_from([[], [], [1, 2], [3, 4], [2, 1, 3, 4], [1], [7, 8]]),
+    MARKS,
+)
 REQUESTS: st.SearchStrategy[Request] = st.one_of(
+    HOLDS,
+    HOLDS,
+    CAPTURES,
+    CAPTURES,
+    st.builds(ReleaseRequest, hold_id=HELD.map(lambda mark: UUID(int=100 + mark))),
+    st.builds(ExpireRequest, hold_id=HELD.map(lambda mark: UUID(int=100 + mark))),
     ENTRIES,
     ENTRIES,
     ENTRIES,

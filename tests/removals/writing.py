@@ -199,7 +199,7 @@ WRITING = [
         "overdraft-allowed",
         "An account without overdraft never goes below zero.",
         DOMAIN,
-        "        or _short_of_funds(moved, entry_lines)\n",
+        "        or _short_of_funds(moved, entry_lines, captures.lifted)\n",
         "",
         (RULES + "test_every_attempt_gets_its_verdict[overdraft]", RACES + "test_what_is_there_is_spent_once"),
     ),
