@@ -14,14 +14,31 @@ Facts carry ids, never personal data. docs/events (JSON Schemas, AsyncAPI) is ma
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 from uuid import UUID
 
-from annotated_types import Ge
 from pydantic import TypeAdapter
 
+from libs.common.event_shapes import (
+    ANSWERS,
+    FACTS,
+    HASH,
+    HEADS,
+    LEDGER_SOURCE,
+    PREVIOUS_HASH,
+    REQUESTS,
+    TOPICS,
+    Fact,
+    HashText,
+    KeyText,
+    LedgerTopics,
+    Open,
+    Ordinal,
+    RecordedRequest,
+)
 from libs.common.event_type import EventType
 from libs.common.events_fx import RATE_PUBLISHED
+from libs.common.events_periods import PERIOD_EVENTS
 from libs.common.journal import (
     AccountRequest,
     AccountType,
@@ -33,7 +50,6 @@ from libs.common.journal import (
     IfClosed,
     LongText,
     OverdraftPolicy,
-    Pattern,
     ReversalRequest,
     ShortText,
     Side,
@@ -41,43 +57,32 @@ from libs.common.journal import (
     Translation,
 )
 
-REQUESTS: Final = "ledger.requests.v1"
-ANSWERS: Final = "ledger.answers.v1"
-FACTS: Final = "ledger.events.v1"
-HEADS: Final = "ledger.heads.v1"
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerTopics:
-    """The ledger's topics by what they carry, where several stacks share one cluster under other names."""
-
-    requests: str = REQUESTS
-    answers: str = ANSWERS
-    facts: str = FACTS
-    heads: str = HEADS
-
-
-TOPICS: Final = LedgerTopics()
-"""The ledger's topics by their own names."""
-
-
-LEDGER_SOURCE: Final = "ledger"
-"""The `ce_source` of everything the ledger publishes."""
-
-HASH: Final = "hash"
-PREVIOUS_HASH: Final = "previoushash"
-"""Extension attributes of facts (`ce_hash`, `ce_previoushash`): hash = SHA-256(previous hash + payload), in hex."""
-
-KeyText = Annotated[str, Pattern(r"^[!-~]{1,200}$")]
-HashText = Annotated[str, Pattern(r"^[0-9a-f]{64}$")]
-Ordinal = Annotated[int, Ge(1)]
-
-
-class Open:
-    """What the ledger says: fields that a reader does not know are ignored."""
-
-    __slots__ = ()
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "ignore"}
+__all__ = [
+    "ACCOUNT_OPENED",
+    "ACCOUNT_WANTED",
+    "ANSWERS",
+    "ENTRY_POSTED",
+    "ENTRY_WANTED",
+    "EVENT_TYPES",
+    "FACTS",
+    "HASH",
+    "HEADS",
+    "LEDGER_HEAD",
+    "LEDGER_OPENED",
+    "LEDGER_SOURCE",
+    "PREVIOUS_HASH",
+    "REQUESTS",
+    "REQUEST_POSTED",
+    "REQUEST_REJECTED",
+    "REQUEST_TYPES",
+    "REVERSAL_WANTED",
+    "TOPICS",
+    "AccountWanted",
+    "EntryWanted",
+    "EventType",
+    "LedgerTopics",
+    "Wanted",
+]  # fmt: skip
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -314,31 +319,6 @@ class RequestRejected(Open):
 
 
 @dataclass(slots=True, kw_only=True)
-class RecordedRequest(Open):
-    """The request a record comes from; `fingerprint` is the SHA-256 of its canonical body, in hex."""
-
-    service: str
-    scope: str
-    key: str
-    fingerprint: HashText
-
-
-@dataclass(slots=True, kw_only=True)
-class Fact(Open):
-    """What every record says: which ledger, its place in the log, when it was recorded and by whom."""
-
-    type: str
-    organization: SlugText
-    ledger: SlugText
-    ledger_id: UUID
-    epoch: Ordinal
-    sequence: Ordinal
-    recorded_at: datetime
-    actor: str
-    traceparent: str | None = None
-
-
-@dataclass(slots=True, kw_only=True)
 class OpenedLedger(Open):
     """A set of books as it was opened."""
 
@@ -427,6 +407,7 @@ _LISTED: Final[Sequence[EventType[Any]]] = (
     LEDGER_OPENED,
     ACCOUNT_OPENED,
     ENTRY_POSTED,
+    *PERIOD_EVENTS,
     LEDGER_HEAD,
     RATE_PUBLISHED,
 )

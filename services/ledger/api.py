@@ -34,6 +34,7 @@ from libs.common.journal import (
     CurrencyRequest,
     CurrencyText,
     EntryRequest,
+    IfClosed,
     LedgerRequest,
     LongText,
     Metadata,
@@ -58,6 +59,7 @@ from services.ledger.balance_api import BalanceApi
 from services.ledger.bulk import BulkPosting
 from services.ledger.commands import Asker, Books, Wish
 from services.ledger.exchange_api import ExchangeApi
+from services.ledger.period_api import PeriodApi
 from services.ledger.proof_api import ProofApi
 from services.ledger.read_api import ReadApi, entry_id_of
 from services.ledger.report_api import ReportApi
@@ -102,6 +104,7 @@ class TransferBody(BaseModel):
     description: LongText = ""
     external_id: ShortText | None = None
     effective_on: date | None = None
+    if_closed: IfClosed = "reject"
     metadata: Metadata = Field(default_factory=dict)
     id: UUID | None = None
 
@@ -111,6 +114,7 @@ class ReversalBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     effective_on: date | None = None
+    if_closed: IfClosed = "reject"
     description: LongText | None = None
     id: UUID | None = None
 
@@ -154,6 +158,7 @@ class LedgerApi:
         ShortApi(self.books, self.reader).add_to(app)
         StatementApi(self.books, self.reader).add_to(app)
         ProofApi(self.books, self.reader, self.auditor, self.keys).add_to(app)
+        PeriodApi(self.books, self.reader).add_to(app)
 
     async def post_entry(self, request: Request) -> Response:
         """The hot one: 2 to 1,000 lines that balance."""
@@ -193,6 +198,7 @@ class LedgerApi:
             entry_id=entry_id_of(request.path_params["id"]),
             id=body.id,
             effective_on=body.effective_on,
+            if_closed=body.if_closed,
             description=body.description,
         )
         with start_span("post_journal"):

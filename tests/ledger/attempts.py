@@ -10,9 +10,13 @@
 
 Rows act on one ledger (functional currency USD, own units WEI with 18 decimals and POINT-X with 0) in their order. A
 verdict is `opened` or `posted` with balances on their accounts' normal sides, or a rejection's code with facts of it.
-Parts of an attempt are divided by `;`. Besides lines: `id N`, `external TEXT`, `on DATE`, `rate BASE/COUNTER RATE`,
-`as SERVICE`, `key TEXT`, `body TEXT` (what the fingerprint is of), `size BYTES`, `metadata BYTES`, `lines N` (the first
-two lines over and over). Options of an account: `normal=`, `overdraft=`, `limit=`, `owner=`, `parent=`, `summary`,
+Steps of closing: `close-day DATE`, `soft-close`, `close-month`, `reopen-month PERIOD`, `close-year`, `reopen-year YEAR`
+(with `retained ACCOUNT`): `done` with what is closed after it (`days=`, `softly=`, `months=`), or `stands` where it is.
+A posted entry may say `on=`, `value=`, `permits=` and `backdated=` of its record.
+Parts of an attempt are divided by `;`. Besides lines: `id N`, `external TEXT`, `on DATE`, `value DATE`,
+`rate BASE/COUNTER RATE`, `as SERVICE`, `with SCOPES`, `kind KIND`, `next-open-day`, `key TEXT`, `body TEXT` (what the
+fingerprint is of), `size BYTES`, `metadata BYTES`, `lines N` (the first two lines over and over).
+Options of an account: `normal=`, `overdraft=`, `limit=`, `owner=`, `parent=`, `summary`,
 `metadata=BYTES`.
 """
 
@@ -29,6 +33,7 @@ from libs.common.errors import Rejection
 from libs.common.journal import (
     AccountRequest,
     EntryRequest,
+    IfClosed,
     LineRequest,
     Metadata,
     Overdraft,
@@ -39,11 +44,15 @@ from libs.common.journal import (
     organization_id,
 )
 from libs.common.money import ISO_4217, Currency, to_text
+from libs.common.periods import DayClose, FiscalCalendar, PeriodStep, YearStep
 from services.ledger.account_records import AccountChanged, AccountOpened
+from services.ledger.closing import STEPS, Step
+from services.ledger.closing_records import PeriodMoved
 from services.ledger.domain import Accepted, Request, Stamp, decide
-from services.ledger.records import EntryPosted, append
+from services.ledger.records import EntryPosted, Record, append
 from services.ledger.state import (
     AccountSheet,
+    ClosingFacts,
     Described,
     EntryToReverse,
     KnownEntry,
@@ -82,6 +91,7 @@ class Attempt:
     key: str = ""
     fingerprint: bytes = b""
     size: int = 200
+    permits: frozenset[str] = frozenset()
 
 
 def rules(name: str) -> list[Attempt]:
@@ -107,11 +117,15 @@ def _attempt(row: str) -> Attempt:
     attempt.key = named.get("key", f"row {next(_ROWS)}")
     attempt.fingerprint = sha256(named.get("body", asked).encode()).digest()
     attempt.size = int(named.get("size", 200))
+    attempt.permits = frozenset(named.get("with", "").split())
     return attempt
 
 
 _ROWS = count(1)
-_NAMED = {"id", "external", "on", "as", "key", "body", "size", "metadata", "lines"}
+_NAMED = {
+    "id", "external", "on", "as", "key", "body", "size", "metadata", "lines", "with", "kind", "next-open-day", "value",
+    "retained",
+}  # fmt: skip
 
 
 def _request(kind: str, plain: list[str], named: dict[str, str], rates: list[list[str]]) -> Request:
@@ -119,12 +133,16 @@ def _request(kind: str, plain: list[str], named: dict[str, str], rates: list[lis
         return _account(plain[0])
     if kind in ("change", "freeze", "unfreeze", "close"):
         return _change(kind, plain[0])
+    if kind in _STEPS:
+        return _step(kind, plain[0], named)
     id_ = UUID(int=int(named["id"])) if "id" in named else None
     effective_on = date.fromisoformat(named["on"]) if "on" in named else None
     metadata: Metadata = {"m": "x" * int(named["metadata"])} if "metadata" in named else {}
+    if_closed: IfClosed = "next-open-day" if "next-open-day" in named else "reject"
     match kind:
         case "reverse":
-            return ReversalRequest(entry_id=UUID(int=int(plain[0])), id=id_, effective_on=effective_on)
+            entry_id = UUID(int=int(plain[0]))
+            return ReversalRequest(entry_id=entry_id, id=id_, effective_on=effective_on, if_closed=if_closed)
         case "transfer":
             source, _, target, amount, *currency = plain[0].split()
             return TransferRequest(
@@ -135,6 +153,7 @@ def _request(kind: str, plain: list[str], named: dict[str, str], rates: list[lis
                 id=id_,
                 external_id=named.get("external"),
                 effective_on=effective_on,
+                if_closed=if_closed,
                 metadata=metadata,
             )
         case "entry":
@@ -143,7 +162,10 @@ def _request(kind: str, plain: list[str], named: dict[str, str], rates: list[lis
                 lines=_repeated(lines, int(named["lines"])) if "lines" in named else lines,
                 id=id_,
                 external_id=named.get("external"),
+                kind=named.get("kind", "normal"),  # type: ignore[arg-type] # a table's author names a kind that is
                 effective_on=effective_on,
+                value_on=date.fromisoformat(named["value"]) if "value" in named else None,
+                if_closed=if_closed,
                 metadata=metadata,
                 rates=[Rate(pair.partition("/")[0], pair.partition("/")[2], rate) for pair, rate in rates],
             )
@@ -187,6 +209,23 @@ def _change(kind: str, asked: str) -> AccountChangeRequest | StandingRequest:
     return AccountChangeRequest(code=code, patch=patch)
 
 
+_STEPS = ("close-day", "soft-close", "close-month", "reopen-month", "close-year", "reopen-year")
+
+
+def _step(kind: str, asked: str, named: dict[str, str]) -> Step:
+    match kind:
+        case "close-day":
+            return DayClose(day=date.fromisoformat(asked))
+        case "close-year":
+            return YearStep(year=int(asked), step="close", retained_earnings=named.get("retained"))
+        case "reopen-year":
+            return YearStep(year=int(asked), step="reopen", reason="tried")
+        case "reopen-month":
+            return PeriodStep(period=asked, step="reopen", reason="tried")
+        case _:
+            return PeriodStep(period=asked, step="close" if kind == "close-month" else "soft-close")
+
+
 def _repeated(lines: list[LineRequest], times: int) -> list[LineRequest]:
     return [lines[place % len(lines)] for place in range(times)]
 
@@ -221,6 +260,8 @@ class PlainBooks:
     )
     drawn: int = 1_000_000
     sheets: dict[str, tuple[AccountSheet, int]] = field(default_factory=dict)
+    posted: list[EntryPosted] = field(default_factory=list)
+    closed_years: dict[int, list[UUID]] = field(default_factory=dict)
 
     def decide(self, attempt: Attempt) -> Accepted | Rejection | KnownRequest:
         """The verdict on one attempt; what is accepted moves the state."""
@@ -236,8 +277,11 @@ class PlainBooks:
             fingerprint=attempt.fingerprint,
             size=attempt.size,
             entry_id=UUID(int=self.drawn),
+            permits=attempt.permits,
         )
         self._describe(attempt.request)
+        if isinstance(attempt.request, STEPS):
+            state.closing = self._closing(attempt.request)
         decision = decide(state, attempt.request, stamp)
         if isinstance(decision, Accepted):
             for record in decision.records:
@@ -246,6 +290,10 @@ class PlainBooks:
                     self.sheets[record.account.code] = (record.sheet, state.sequence)
                 if isinstance(record, EntryPosted):
                     self._know(record)
+                if isinstance(record, PeriodMoved):
+                    self._close(record)
+            if not decision.records:
+                return decision
             state.requests[stamp.scope, stamp.key] = KnownRequest(stamp.fingerprint, Posted(state.sequence))
         elif isinstance(decision, Rejection) and decision.code != "key-reused-with-other-content":
             state.requests[stamp.scope, stamp.key] = KnownRequest(stamp.fingerprint, decision)
@@ -270,8 +318,32 @@ class PlainBooks:
         open_children = [code for code in children if not accounts[code].closed]
         self.state.described[request.code] = Described(sheet, version, open_children, above)
 
+    def _closing(self, step: Step) -> ClosingFacts:
+        """What the store would say."""
+        first_on = min((record.effective_on for record in self.posted), default=None)
+        facts = ClosingFacts(first_on, dict(self.closed_years))
+        if isinstance(step, YearStep):
+            calendar = FiscalCalendar(self.state.ledger.fiscal_year_start)
+            ends = calendar.ends(calendar.last_month(step.year))
+            sums: dict[str, int] = {}
+            for record in self.posted:
+                for entry_line in record.entry_lines:
+                    account = entry_line.account
+                    if record.effective_on <= ends and account.type in ("income", "expense"):
+                        amount = entry_line.amount if entry_line.side == "debit" else -entry_line.amount
+                        sums[account.code] = sums.get(account.code, 0) + amount
+            facts.nominal = [(code, balance) for code, balance in sorted(sums.items()) if balance]
+        return facts
+
+    def _close(self, record: PeriodMoved) -> None:
+        if record.type == "year-closed":
+            self.closed_years[int(record.period)] = list(record.entries)
+        elif record.type == "year-reopened":
+            del self.closed_years[int(record.period)]
+
     def _know(self, record: EntryPosted) -> None:
         state = self.state
+        self.posted.append(record)
         known = KnownEntry(record.id, state.sequence, None)
         state.entries[record.id] = known
         if record.external_id is not None:
@@ -285,7 +357,7 @@ class PlainBooks:
             )
             for entry_line in record.entry_lines
         ]
-        state.to_reverse[record.id] = EntryToReverse(known, record.description, lines)
+        state.to_reverse[record.id] = EntryToReverse(known, record.description, lines, record.kind)
         if record.reverses is not None:
             reversed_ = state.to_reverse[record.reverses]
             reversed_.known = reversed_.known._replace(reversed_by=record.id)
@@ -302,13 +374,33 @@ class PlainBooks:
             reached, found = "replayed", {}
         elif isinstance(decision, Rejection):
             reached, found = decision.code, {name: str(value) for name, value in decision.facts.items()}
+        elif isinstance(attempt.request, STEPS):
+            assert isinstance(decision, Accepted)
+            reached, found = "done" if decision.records else "stands", self.closed()
         else:
             changed = isinstance(attempt.request, AccountChangeRequest | StandingRequest)
             reached = "changed" if changed else "opened" if isinstance(attempt.request, AccountRequest) else "posted"
             found = {code: self.balance(code) for code in attempt.words if code in self.state.accounts}
+            found |= record_words(decision.records[-1])
         assert (reached, {word: found.get(word) for word in attempt.words}) == (attempt.verdict, attempt.words), (
             f"\n{attempt.row}\n  gives {decision}"
         )
+
+    def closed(self) -> dict[str, str]:
+        """Through which days the ledger is closed, and how many entries the year's end made."""
+        return {name: str(day) for name, day in zip(("days", "softly", "months"), self.state.closed, strict=True)}
+
+
+def record_words(record: Record) -> dict[str, str]:
+    """What a row may say of an entry's record."""
+    if not isinstance(record, EntryPosted):
+        return {}
+    return {
+        "on": str(record.effective_on),
+        "value": str(record.value_on),
+        "permits": ",".join(record.permits) or "none",
+        "backdated": str(record.backdated),
+    }
 
 
 def play(rows: list[Attempt]) -> PlainBooks:

@@ -15,6 +15,7 @@ TABLES = (
     "transfers",
     "reversals",
     "precedence",
+    "closing",
 )
 
 
