@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from libs.cli import book_commands, exchange_commands, output, proof_commands, stack_commands
+from libs.cli import book_commands, exchange_commands, output, period_commands, proof_commands, stack_commands
 from libs.cli.exits import Ended, Exit
 from libs.common.errors import Failure
 from libs.devstack.errors import StackError
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 for group in (stack_commands, book_commands, exchange_commands, proof_commands):
     app.add_typer(group.commands)
+app.add_typer(period_commands.commands, name="close")
 
 
 @app.callback()

@@ -1,13 +1,43 @@
-"""What events of all kinds are made of: identifiers, what every fact says, and how much a reader has to know."""
+"""What all event types are made of: the topics, and what every fact says.
+
+The list itself is `events.EVENT_TYPES`; the shapes of single types are in events.py and events_*.py.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 from uuid import UUID
 
 from annotated_types import Ge
 
 from libs.common.journal import Pattern, SlugText
+
+REQUESTS: Final = "ledger.requests.v1"
+ANSWERS: Final = "ledger.answers.v1"
+FACTS: Final = "ledger.events.v1"
+HEADS: Final = "ledger.heads.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTopics:
+    """The ledger's topics by what they carry, where several stacks share one cluster under other names."""
+
+    requests: str = REQUESTS
+    answers: str = ANSWERS
+    facts: str = FACTS
+    heads: str = HEADS
+
+
+TOPICS: Final = LedgerTopics()
+"""The ledger's topics by their own names."""
+
+
+LEDGER_SOURCE: Final = "ledger"
+"""The `ce_source` of everything the ledger publishes."""
+
+HASH: Final = "hash"
+PREVIOUS_HASH: Final = "previoushash"
+"""Extension attributes of facts (`ce_hash`, `ce_previoushash`): hash = SHA-256(previous hash + payload), in hex."""
 
 KeyText = Annotated[str, Pattern(r"^[!-~]{1,200}$")]
 HashText = Annotated[str, Pattern(r"^[0-9a-f]{64}$")]

@@ -19,7 +19,24 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from libs.common.event_shapes import EntryOrigin, Fact, HashText, KeyText, Open, Ordinal, RecordedRequest
+from libs.common.event_shapes import (
+    ANSWERS,
+    FACTS,
+    HASH,
+    HEADS,
+    LEDGER_SOURCE,
+    PREVIOUS_HASH,
+    REQUESTS,
+    TOPICS,
+    EntryOrigin,
+    Fact,
+    HashText,
+    KeyText,
+    LedgerTopics,
+    Open,
+    Ordinal,
+    RecordedRequest,
+)
 from libs.common.event_type import EventType
 from libs.common.events_fx import RATE_PUBLISHED
 from libs.common.events_holds import (
@@ -32,6 +49,7 @@ from libs.common.events_holds import (
     HoldWanted,
     ReleaseWanted,
 )
+from libs.common.events_periods import PERIOD_EVENTS
 from libs.common.journal import (
     AccountRequest,
     AccountType,
@@ -50,32 +68,33 @@ from libs.common.journal import (
     Translation,
 )
 
-REQUESTS: Final = "ledger.requests.v1"
-ANSWERS: Final = "ledger.answers.v1"
-FACTS: Final = "ledger.events.v1"
-HEADS: Final = "ledger.heads.v1"
+__all__ = [
+    "ACCOUNT_OPENED",
+    "ACCOUNT_WANTED",
+    "ANSWERS",
+    "ENTRY_POSTED",
+    "ENTRY_WANTED",
+    "EVENT_TYPES",
+    "FACTS",
+    "HASH",
+    "HEADS",
+    "LEDGER_HEAD",
+    "LEDGER_OPENED",
+    "LEDGER_SOURCE",
+    "PREVIOUS_HASH",
+    "REQUESTS",
+    "REQUEST_POSTED",
+    "REQUEST_REJECTED",
+    "REQUEST_TYPES",
+    "REVERSAL_WANTED",
+    "TOPICS",
+    "AccountWanted",
+    "EntryWanted",
+    "EventType",
+    "LedgerTopics",
+    "Wanted",
+]  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True)
-class LedgerTopics:
-    """The ledger's topics by what they carry, where several stacks share one cluster under other names."""
-
-    requests: str = REQUESTS
-    answers: str = ANSWERS
-    facts: str = FACTS
-    heads: str = HEADS
-
-
-TOPICS: Final = LedgerTopics()
-"""The ledger's topics by their own names."""
-
-
-LEDGER_SOURCE: Final = "ledger"
-"""The `ce_source` of everything the ledger publishes."""
-
-HASH: Final = "hash"
-PREVIOUS_HASH: Final = "previoushash"
-"""Extension attributes of facts (`ce_hash`, `ce_previoushash`): hash = SHA-256(previous hash + payload), in hex."""
 
 # --- requests ---------------------------------------------------------------------------------------------------------
 
@@ -419,6 +438,7 @@ _LISTED: Final[Sequence[EventType[Any]]] = (
     HOLD_CAPTURED,
     HOLD_RELEASED,
     HOLD_EXPIRED,
+    *PERIOD_EVENTS,
     LEDGER_HEAD,
     RATE_PUBLISHED,
 )

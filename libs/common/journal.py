@@ -157,6 +157,7 @@ class TransferRequest:
     description: str = ""
     external_id: str | None = None
     effective_on: date | None = None
+    if_closed: IfClosed = "reject"
     metadata: Metadata = field(default_factory=dict)
     id: UUID | None = None
 

@@ -214,3 +214,87 @@ class BulkResult(TypedDict):
     detail: NotRequired[str]
     facts: NotRequired[dict[str, Any]]
     errors: NotRequired[list[dict[str, str]]]
+
+
+class ClosingAnswer(TypedDict):
+    """A record of closing: what was closed or reopened, and through which days the ledger is closed after it."""
+
+    ledger: str
+    type: str
+    period: str
+    days_closed_through: str | None
+    soft_closed_through: str | None
+    closed_through: str | None
+    reason: str | None
+    entries: list[str]
+    sequence: int
+    recorded_at: str
+    actor: str
+    hash: str
+
+
+class DayVersion(TypedDict):
+    """A closed day's balances are those of entries dated on or before it, as of this sequence."""
+
+    version: int
+    sequence: int
+
+
+class DayAnswer(TypedDict):
+    """A day: version 1 is that of its close; each entry put into it, or before it, later is one more."""
+
+    ledger: str
+    date: str
+    status: Literal["open", "closed"]
+    versions: list[DayVersion]
+    next_after: int | None
+    sequence: int
+
+
+PeriodStatus = Literal["open", "soft-closed", "closed"]
+
+
+class PeriodRow(TypedDict):
+    """A month, or a fiscal year; who moved it to its status, when, and by which record."""
+
+    period: str
+    begins_on: str
+    ends_on: str
+    status: PeriodStatus
+    sequence: int | None
+    recorded_at: str | None
+    actor: str | None
+    reason: str | None
+
+
+class PeriodsAnswer(TypedDict):
+    """All months from the first entry to now, in order, and the fiscal years that were ever closed."""
+
+    ledger: str
+    items: list[PeriodRow]
+    years: list[PeriodRow]
+    days_closed_through: str | None
+    soft_closed_through: str | None
+    closed_through: str | None
+    sequence: int
+
+
+class CheckRow(TypedDict):
+    """One thing to look at. `blocking`: the close would be refused. `not_known`: what this service cannot see."""
+
+    check: str
+    status: Literal["ok", "blocking", "warning"]
+    detail: str
+    facts: dict[str, Any]
+    not_known: str | None
+
+
+class CloseCheckAnswer(TypedDict):
+    """What is unfinished in a month."""
+
+    ledger: str
+    period: str
+    status: PeriodStatus
+    closable: bool
+    checks: list[CheckRow]
+    sequence: int

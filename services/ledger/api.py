@@ -34,6 +34,7 @@ from libs.common.journal import (
     CurrencyRequest,
     CurrencyText,
     EntryRequest,
+    IfClosed,
     LedgerRequest,
     LongText,
     Metadata,
@@ -59,6 +60,7 @@ from services.ledger.bulk import BulkPosting
 from services.ledger.commands import Asker, Books, Wish
 from services.ledger.exchange_api import ExchangeApi
 from services.ledger.hold_api import HoldApi
+from services.ledger.period_api import PeriodApi
 from services.ledger.proof_api import ProofApi
 from services.ledger.read_api import ReadApi, entry_id_of
 from services.ledger.report_api import ReportApi
@@ -103,6 +105,7 @@ class TransferBody(BaseModel):
     description: LongText = ""
     external_id: ShortText | None = None
     effective_on: date | None = None
+    if_closed: IfClosed = "reject"
     metadata: Metadata = Field(default_factory=dict)
     id: UUID | None = None
 
@@ -112,6 +115,7 @@ class ReversalBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     effective_on: date | None = None
+    if_closed: IfClosed = "reject"
     description: LongText | None = None
     id: UUID | None = None
 
@@ -156,6 +160,7 @@ class LedgerApi:
         ShortApi(self.books, self.reader).add_to(app)
         StatementApi(self.books, self.reader).add_to(app)
         ProofApi(self.books, self.reader, self.auditor, self.keys).add_to(app)
+        PeriodApi(self.books, self.reader).add_to(app)
 
     async def post_entry(self, request: Request) -> Response:
         """The hot one: 2 to 1,000 lines that balance."""
@@ -195,6 +200,7 @@ class LedgerApi:
             entry_id=entry_id_of(request.path_params["id"]),
             id=body.id,
             effective_on=body.effective_on,
+            if_closed=body.if_closed,
             description=body.description,
         )
         with start_span("post_journal"):

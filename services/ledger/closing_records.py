@@ -20,7 +20,7 @@ ClosingType = Literal[
 class PeriodMoved:
     """`period` is a day (2026-11-21), a month (2026-11) or a fiscal year by the year it begins in (2026).
 
-    `entries` are those that a year's end posted or took back, `permits` the scopes without which it was refused.
+    `entries` are those that a year's end posted, just before this record, or that its reopening takes back, just after.
     """
 
     type: ClosingType

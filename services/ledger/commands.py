@@ -23,7 +23,7 @@ from libs.common.db import Pool
 from libs.common.errors import Fault, Problem, Rejection
 from libs.common.journal import CurrencyRequest, LedgerRequest, ledger_id, organization_id
 from libs.common.money import ISO_4217, Currency
-from services.ledger import books_store, store
+from services.ledger import books_store, closing_store, store
 from services.ledger.deciding import Outcome, Preview
 from services.ledger.domain import AtomicRequest, Request
 from services.ledger.hold_records import hold_answer
@@ -38,12 +38,16 @@ KEY_REUSED = "key-reused-with-other-content"
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks. `scope` keeps the keys of different askers apart: the service, and over REST the token's subject."""
+    """Who asks. `scope` keeps the keys of different askers apart: the service, and over REST the token's subject.
+
+    `permits` are the scopes that a posting into closed days may need (`periods.PERMITS`); nobody has them over Kafka.
+    """
 
     organization: str
     service: str
     subject: str
     scope: str
+    permits: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ def enqueue(books: Books, ledger: Ledger, wish: Wish) -> "asyncio.Future[Outcome
             traceparent=wish.traceparent,
             dry_run=wish.dry_run,
             answer=answer,
+            permits=wish.asker.permits,
         )
     )
     return answer
@@ -269,6 +274,26 @@ async def post_atomically(books: Books, ledger: Ledger, wish: Wish) -> list[Answ
             body = entry_answer(record, hash_)
             posted.append(Answer("entry", body, None, outcome.replayed, sequence, hash_.hex()))
     return posted
+
+
+async def ask_step(books: Books, ledger: Ledger, wish: Wish) -> Answer:
+    """A step of closing and the record it became, or the last one where the books stood so. Raises Transient."""
+    outcome = await enqueue(books, ledger, wish)
+    if outcome.rejection is not None:
+        return (await answers(books, ledger, [outcome], [wish]))[0]
+    for sealed in outcome.records:
+        if "closing" in sealed.body:
+            return _closing(sealed.payload, sealed.hash, outcome)
+    async with books.pool.acquire() as connection:
+        payload, hash_ = await closing_store.load_last_closing(connection, ledger.no, outcome.sequence)
+    return _closing(payload, hash_, outcome)
+
+
+def _closing(payload: bytes, hash_: bytes, outcome: Outcome) -> Answer:
+    record = orjson.loads(payload)
+    envelope = {name: record[name] for name in ("ledger", "type", "sequence", "recorded_at", "actor")}
+    body = {"reason": None, "entries": [], **record["closing"], **envelope, "hash": hash_.hex()}
+    return Answer("closing", body, None, outcome.replayed, record["sequence"], hash_.hex())
 
 
 def account_answer(record: Mapping[str, Any]) -> dict[str, Any]:

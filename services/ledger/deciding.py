@@ -34,6 +34,7 @@ class Wished(Protocol):
     new_id: UUID
     traceparent: str | None
     dry_run: bool
+    permits: frozenset[str]
 
 
 J = TypeVar("J", bound=Wished)
@@ -118,6 +119,7 @@ def decide_in_slices(state: LedgerState, wishes: list[J], at: datetime) -> "Gene
             wish.size,
             wish.new_id,
             wish.traceparent,
+            wish.permits,
         )
         if wish.request.__class__ is AtomicRequest:
             outcome = yield from _post_atomically(state, prepared, wish.request, stamp)
@@ -137,6 +139,8 @@ def _conclude(
 ) -> Outcome:
     """What a decision means: records behind the head, a rejection to remember, or what was remembered."""
     if isinstance(decision, Accepted):
+        if not decision.records:
+            return Outcome(state.sequence)
         sealed = [_append(state, prepared, record, stamp) for record in decision.records]
         return _posted(state, prepared, sealed, stamp)
     if isinstance(decision, KnownRequest):

@@ -32,10 +32,12 @@ from libs.common.journal import (
     TransferRequest,
 )
 from libs.common.money import BALANCE_MAX, to_text
+from libs.common.periods import DayClose, PeriodStep, YearStep
 from services.ledger import holding
 from services.ledger.account_changes import change_account, change_standing
 from services.ledger.account_records import AccountOpened
 from services.ledger.accounts import open_account
+from services.ledger.closing import STEPS, place_entry, take_step
 from services.ledger.conditions import unmet
 from services.ledger.entry_lines import balance_of, entry_lines_of
 from services.ledger.records import EntryLine, EntryPosted, Record
@@ -62,9 +64,12 @@ Request = (
     | StandingRequest
     | HoldRequest
     | HoldMoveRequest
+    | DayClose
+    | PeriodStep
+    | YearStep
 )
 
-EXCLUSIVE: tuple[type, ...] = (AccountChangeRequest, StandingRequest)
+EXCLUSIVE: tuple[type, ...] = (AccountChangeRequest, StandingRequest, *STEPS)
 """Requests that are decided under the row lock: what they look at is in no cache."""
 
 ALONE: tuple[type, ...] = (ReversalRequest, *EXCLUSIVE)
@@ -80,7 +85,10 @@ RECORD_OVERHEAD_BYTES = 4_096
 
 @dataclass(slots=True)
 class Stamp:
-    """What surrounds a request: when it is decided, who asks, under which key, and how large it was (bytes)."""
+    """What surrounds a request: when it is decided, who asks, under which key, and how large it was (bytes).
+
+    `permits` are those of `periods.PERMITS` that the asker has.
+    """
 
     recorded_at: datetime
     today: date
@@ -92,11 +100,15 @@ class Stamp:
     size: int
     entry_id: UUID
     traceparent: str | None = None
+    permits: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
 class Accepted:
-    """The records a request becomes, in order; their last sequence is its outcome."""
+    """The records a request becomes, in order; their last sequence is its outcome.
+
+    Without records there is nothing to do, and nothing is remembered: the books stand as was asked.
+    """
 
     records: list[Record] = field(default_factory=list)
 
@@ -123,7 +135,10 @@ def decide(state: LedgerState, request: Request, stamp: Stamp) -> Accepted | Rej
             changed = change_standing(state, request)
             return changed if isinstance(changed, Rejection) else Accepted([changed])
         case HoldRequest() | CaptureRequest() | ReleaseRequest() | ExpireRequest():
-            records = holding.decide_hold(state, request, stamp, OF_ENTRIES)
+            held = holding.decide_hold(state, request, stamp, OF_ENTRIES)
+            return held if isinstance(held, Rejection) else Accepted(held)
+        case DayClose() | PeriodStep() | YearStep():
+            records = take_step(state, request, stamp.today, stamp.entry_id)
             return records if isinstance(records, Rejection) else Accepted(records)
         case _:
             raise AssertionError(f"no rule for {type(request)}")
@@ -161,10 +176,13 @@ def post_entry(
     moved = _move(entry_lines)
     if isinstance(moved, Rejection):
         return moved
-    effective_on = request.effective_on or stamp.today
+    placed = place_entry(state.closed, request, stamp.today, stamp.permits)
+    if unbalanced is not None:
+        return unbalanced
+    if isinstance(placed, Rejection):
+        return placed
     refused = (
-        unbalanced
-        or _too_far_away(effective_on, stamp.today)
+        _too_far_away(placed.effective_on, stamp.today)
         or _short_of_funds(moved, entry_lines, captures.lifted)
         or unmet(request.lines, moved)
     )
@@ -173,8 +191,8 @@ def post_entry(
     record = EntryPosted(
         id=request.id or stamp.entry_id,
         kind=request.kind,
-        effective_on=effective_on,
-        value_on=request.value_on or effective_on,
+        effective_on=placed.effective_on,
+        value_on=request.value_on or request.effective_on or placed.effective_on,
         description=request.description,
         external_id=request.external_id,
         origin=request.origin,
@@ -184,6 +202,8 @@ def post_entry(
         entry_lines=entry_lines,
         moved=moved,
         hold=captures.hold,
+        permits=placed.permits,
+        backdated=placed.backdated,
     )
     return Accepted([*opened, record])
 
@@ -195,6 +215,7 @@ def transfer(state: LedgerState, request: TransferRequest, stamp: Stamp) -> Acce
     entry = EntryRequest(
         id=request.id,
         effective_on=request.effective_on,
+        if_closed=request.if_closed,
         description=request.description,
         external_id=request.external_id,
         metadata=request.metadata,
@@ -227,6 +248,7 @@ def reverse_entry(state: LedgerState, request: ReversalRequest, stamp: Stamp) ->
         return reject("already-reversed", entry=str(request.entry_id), reversed_by=str(target.known.reversed_by))
     entry = EntryRequest(
         id=request.id,
+        kind="closing" if target.kind == "closing" else "normal",
         effective_on=request.effective_on,
         if_closed=request.if_closed,
         description=request.description or f"Reversal of {target.description}"[:2_000],

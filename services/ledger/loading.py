@@ -9,8 +9,10 @@ from libs.common.account_changes import AccountChangeRequest, StandingRequest
 from libs.common.db import Connection
 from libs.common.holds import CaptureRequest, ExpireRequest, HoldMoveRequest, HoldRequest, ReleaseRequest
 from libs.common.journal import AccountRequest, EntryRequest, ReversalRequest, TransferRequest, position_codes
-from services.ledger import books_store, store
+from libs.common.periods import FiscalCalendar, YearStep
+from services.ledger import books_store, closing_store, store
 from services.ledger.accounts import pair_currency
+from services.ledger.closing import STEPS, Step
 from services.ledger.domain import AtomicRequest, Request
 from services.ledger.state import LedgerState
 
@@ -36,11 +38,12 @@ class Needs:
     to_reverse: set[UUID] = field(default_factory=set)
     holds: set[UUID] = field(default_factory=set)
     described: dict[str, str | None] = field(default_factory=dict)
+    step: Step | None = None
 
     def __bool__(self) -> bool:
         return any((
             self.codes, self.keys, self.ids, self.external_ids, self.currencies, self.to_reverse, self.holds,
-            self.described,
+            self.described, self.step,
         ))  # fmt: skip
 
 
@@ -57,6 +60,8 @@ def needs_of(state: LedgerState, wishes: Sequence[Asked]) -> Needs:
         if isinstance(wish.request, AtomicRequest):
             for entry in wish.request.entries:
                 _need(needs, state, entry)
+        elif isinstance(wish.request, STEPS):
+            needs.step = wish.request
         else:
             _need(needs, state, wish.request)
     return needs
@@ -160,12 +165,33 @@ async def load_facts(connection: Connection, state: LedgerState, needs: Needs) -
         described = await store.load_described(connection, ledger_no, code, parent)
         if described is not None:
             state.described[code] = described
+    if needs.step is not None:
+        await _load_closing(connection, state, needs, needs.step)
     for entry_id in needs.to_reverse:
         state.to_reverse.pop(entry_id, None)
         target = await store.load_entry_to_reverse(connection, ledger_no, entry_id)
         if target is not None:
             state.to_reverse[entry_id] = target
             needs.codes.update(line.account for line in target.lines if line.account not in state.accounts)
+
+
+async def _load_closing(connection: Connection, state: LedgerState, needs: Needs, step: Step) -> None:
+    """What a step of closing looks at; its accounts and the entries it takes back are loaded with all others."""
+    state.closing = facts = await closing_store.load_closing(connection, state.ledger.no)
+    if not isinstance(step, YearStep):
+        return
+    if step.step == "reopen":
+        needs.to_reverse.update(facts.closed_years.get(step.year, ()))
+        return
+    calendar = FiscalCalendar(state.ledger.fiscal_year_start)
+    ends = calendar.ends(calendar.last_month(step.year))
+    nominal = await closing_store.load_nominal(connection, state.ledger.no, ends)
+    facts.nominal = [(code, balance) for code, _, balance in nominal]
+    retained = step.retained_earnings or state.ledger.retained_earnings
+    needs.codes.update(code for code, _, _ in nominal if code not in state.accounts)
+    if retained is not None:
+        beside = {f"{retained}-{currency}" for _, currency, _ in nominal}
+        needs.codes.update(code for code in (retained, *beside) if code not in state.accounts)
 
 
 async def load_accounts(connection: Connection, state: LedgerState, codes: set[str], acceptable: set[int]) -> bool:

@@ -42,6 +42,9 @@ REJECTIONS: Mapping[str, str] = {
     "rate-missing": "The entry crosses currencies and names no rate for one of them.",
     "rate-mismatch": "The lines do not fit the stated rate.",
     "entry-not-balanced": "Debits and credits differ.",
+    "closing-kind-not-permitted": "Entries of kind closing are the year end's; by hand they take period:adjust.",
+    "day-closed": "The day is closed.",
+    "period-closed": "The period is closed.",
     "effective-date-out-of-range": "The effective date is too far away.",
     "expiry-not-ahead": "A hold expires after it is placed.",
     "insufficient-funds": "The account has not enough available for this.",
@@ -54,6 +57,9 @@ REJECTIONS: Mapping[str, str] = {
     "parent-is-below": "An account's parent is not the account itself, nor one below it.",
     "account-is-position": "The ledger keeps the accounts of position pairs itself.",
     "account-not-empty": "An account is closed with nothing on it: no balance, no holds, no open children.",
+    "period-not-ended": "It has not ended yet.",
+    "period-out-of-order": "Periods are closed in their order and reopened in reverse.",
+    "retained-earnings-missing": "There is no equity account for the retained earnings.",
 }
 """Code and sentence, first match wins."""
 

@@ -8,7 +8,6 @@ slice are given to the caller and forgotten. A record that cannot be read is a f
 record is not proven here: rejections that are remembered.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
@@ -144,6 +143,8 @@ class Replay:
     opened_at: dict[int, int] = field(default_factory=dict)
     holds: dict[str, FoldedHold] = field(default_factory=dict)
     closed: tuple[date | None, date | None, date | None] = (None, None, None)
+    carried: set[str] = field(default_factory=set)
+    taken_back: set[str] = field(default_factory=set)
     ended_holds: int = 0
     hold_lines: int = 0
     posted_requests: int = 0
@@ -223,6 +224,16 @@ class Replay:
             last = self.sequence if asked is None else self.sequence - 1
             rows.requests[before[0], before[1]] = (before[2], last)
             self.posted_requests += 1
+            if self.carried or self.taken_back:
+                self.findings.differ(
+                    "closings",
+                    "log",
+                    "entries",
+                    last,
+                    "a year's entries with its closing",
+                    self.carried | self.taken_back,
+                )
+            self.carried, self.taken_back = set(), set()
         self._asked = asked
 
     def _entry(self, entry: dict[str, Any], rows: SliceRows) -> None:
@@ -241,7 +252,7 @@ class Replay:
             entry.get("reverses"),
             len(lines),
         )
-        self._check_closed(effective_on, entry.get("permits", ()), rows)
+        self._check_closed(entry, effective_on, rows)
         sums: dict[str, int] = {}
         for number, line in enumerate(lines, 1):
             account = self.accounts[line["account"]]
@@ -337,17 +348,35 @@ class Replay:
         rows.closings[self.sequence] = (
             self.sequence, kind, closing["period"], closing.get("reason"), days, softly, months
         )  # fmt: skip
+        entries = set(closing.get("entries", ()))
+        if kind == "year-closed" and entries != self.carried:
+            self.findings.differ("closings", "log", "entries", self.sequence, self.carried, entries)
+        if kind == "year-closed":
+            self.carried = set()
+        elif kind == "year-reopened":
+            self.taken_back = entries
 
-    def _check_closed(self, effective_on: date, permits: Iterable[str], rows: SliceRows) -> None:
+    def _check_closed(self, entry: dict[str, Any], effective_on: date, rows: SliceRows) -> None:
+        """What is dated in closed days needed a permit; a year's end has its own, for the entries its record names."""
         days, softly, months = self.closed
+        permits = set(entry.get("permits", ()))
         self.findings.checked("closings")
-        refused = (
-            (months is not None and effective_on <= months)
-            or (softly is not None and effective_on <= softly and "period:adjust" not in permits)
-            or (days is not None and effective_on <= days and not {"period:backdate", "period:adjust"} & set(permits))
-        )
+        year_end = "period:close" in permits
+        if year_end:
+            self.carried.add(entry["id"])
+        elif "period:reopen" in permits and entry.get("reverses") in self.taken_back:
+            self.taken_back.discard(entry["reverses"])
+            year_end = True
+        refused = months is not None and effective_on <= months
+        if not year_end:
+            adjusted = entry["kind"] == "closing" or (softly is not None and effective_on <= softly)
+            backdated = (
+                not (softly is not None and effective_on <= softly) and days is not None and effective_on <= days
+            )
+            refused |= adjusted and "period:adjust" not in permits
+            refused |= backdated and "period:backdate" not in permits
         if refused:
-            self.findings.differ("closings", "entries", "effective_on", self.sequence, self.closed, effective_on)
+            self.findings.differ("closings", "log", "effective_on", self.sequence, self.closed, effective_on)
         if days is not None and effective_on <= days:
             rows.backdatings[self.sequence] = (self.sequence, effective_on)
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from libs.common.account_changes import Frozen
 from libs.common.errors import Rejection
-from libs.common.journal import AccountType, CashFlowClass, Heading, OverdraftPolicy, Side, Translation
+from libs.common.journal import AccountType, CashFlowClass, EntryKind, Heading, OverdraftPolicy, Side, Translation
 from libs.common.money import ISO_4217, Currency
 
 HoldStatus = Literal["pending", "captured", "released", "expired"]
@@ -128,6 +128,7 @@ class EntryToReverse:
     known: KnownEntry
     description: str
     lines: list[ReversedLine]
+    kind: EntryKind = "normal"
 
 
 @dataclass(slots=True)
@@ -213,6 +214,20 @@ class Described:
     above: list[str]
 
 
+@dataclass(slots=True)
+class ClosingFacts:
+    """What a step of closing looks at beside the head.
+
+    `first_on`: the earliest effective date of all lines. `closed_years`: the years that are closed, with the ids of
+    the entries that closed them. `nominal`: codes of income and expense accounts with their debits less credits (minor
+    units) as of the end of the year to be closed, those that are not zero.
+    """
+
+    first_on: date | None = None
+    closed_years: dict[int, list[UUID]] = field(default_factory=dict)
+    nominal: list[tuple[str, int]] = field(default_factory=list)
+
+
 UNREAD = -1
 """The sequence of a state that has not been read."""
 
@@ -236,6 +251,7 @@ class LedgerState:
     holds: dict[UUID, Hold] = field(default_factory=dict)
     described: dict[str, Described] = field(default_factory=dict)
     closed: Closed = NOTHING_CLOSED
+    closing: ClosingFacts = field(default_factory=ClosingFacts)
 
     @classmethod
     def unread(cls, ledger: Ledger) -> "LedgerState":

@@ -198,7 +198,7 @@ async def load_entry_to_reverse(connection: Connection, ledger_no: int, entry_id
     """A posted entry with its lines as its record has them."""
     row = await connection.fetchrow(
         """
-        select e.id, e.sequence, e.description, g.payload, r.id as reversed_by
+        select e.id, e.sequence, e.description, e.kind, g.payload, r.id as reversed_by
         from entries e
         join log g on g.ledger_no = e.ledger_no and g.sequence = e.sequence
         left join entries r on r.ledger_no = e.ledger_no and r.reverses = e.id
@@ -213,7 +213,8 @@ async def load_entry_to_reverse(connection: Connection, ledger_no: int, entry_id
         ReversedLine(line["account"], line["side"], line["amount"], line.get("party"))
         for line in orjson.loads(row["payload"])["entry"]["lines"]
     ]
-    return EntryToReverse(KnownEntry(row["id"], row["sequence"], row["reversed_by"]), row["description"], lines)
+    known = KnownEntry(row["id"], row["sequence"], row["reversed_by"])
+    return EntryToReverse(known, row["description"], lines, row["kind"])
 
 
 async def load_holds(connection: Connection, ledger_no: int, ids: Sequence[UUID]) -> tuple[int, dict[UUID, Hold]]:

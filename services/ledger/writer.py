@@ -77,6 +77,7 @@ class QueuedWish:
     traceparent: str | None
     answer: asyncio.Future[Outcome]
     dry_run: bool = False
+    permits: frozenset[str] = frozenset()
     alone: bool = False
     attempts: int = 0
     queued_s: float = field(default_factory=monotonic_s)

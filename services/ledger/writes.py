@@ -19,6 +19,7 @@ from libs.common.http import App, Operation, add_hot_route, exchange_of, json_re
 from libs.common.idempotency import is_retry, key_of
 from libs.common.json_text import parse_json
 from libs.common.openapi import REF
+from libs.common.periods import PERMITS
 from libs.common.problems import malformed, malformed_by, rejection_problem
 from services.ledger import commands
 from services.ledger.commands import Answer, Asker, Books, Wish, fingerprint_of
@@ -91,7 +92,8 @@ KEY_PARAMETER = {
 def asker_of(caller: Caller) -> Asker:
     """The asker that a token speaks for; its keys are its own."""
     service = caller.service or "api"
-    return Asker(caller.own_organization(), service, caller.subject, f"{service}/{caller.subject}")
+    permits = caller.scopes & PERMITS
+    return Asker(caller.own_organization(), service, caller.subject, f"{service}/{caller.subject}", permits)
 
 
 async def json_body(request: Request, bytes_max: int | None = None, empty: Any = None) -> tuple[bytes, Any]:

@@ -127,6 +127,7 @@ def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         "rebuild",
         "head",
         "keys",
+        "close",
         "trace",
         "bench",
     ]:

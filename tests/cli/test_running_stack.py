@@ -170,6 +170,15 @@ def test_verify_proves_every_ledger(ledgerbus: Command) -> None:
     assert all(len(verdict["chain_head"]) == 64 for verdict in verdicts)
 
 
+def test_a_day_is_closed_and_a_month_that_has_no_turn_is_not(ledgerbus: Command) -> None:
+    ledgerbus("seed", "starter", "--org", "closing")
+    closed = orjson.loads(ledgerbus("close", "day", "2025-01-20", "--org", "closing", "--json"))
+    assert (closed["type"], closed["days_closed_through"]) == ("day-closed", "2025-01-20")
+    assert "days through 2025-01-20" in ledgerbus("close", "day", "2025-01-20", "--org", "closing")
+    assert "period-out-of-order" in ledgerbus("close", "period", "2025-01", "--soft", "--org", "closing", code=1)
+    assert "period-out-of-order" in ledgerbus("close", "year", "2024", "--org", "closing", code=1)
+
+
 def test_unknown_ledger_is_a_refusal(ledgerbus: Command) -> None:
     assert "unknown-ledger (404)" in ledgerbus("verify", "--org", "demo", "--ledger", "nowhere", code=1)
 

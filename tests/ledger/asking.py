@@ -5,12 +5,16 @@ from typing import Any
 
 from libs.common.clock import new_id
 from libs.common.journal import AccountRequest, Condition, EntryRequest, LineRequest, Overdraft, Side
-from services.ledger.commands import Answer, Asker, Books, Wish, ask, fingerprint_of
+from libs.common.periods import PERMITS
+from services.ledger.closing import Step
+from services.ledger.commands import Answer, Asker, Books, Wish, ask, ask_step, fingerprint_of
 from services.ledger.deciding import Outcome
 from services.ledger.domain import Request
 from services.ledger.writer import QueuedWish
 
 ASKER = Asker("demo", "api", "alice", "api/alice")
+PERMITTED = Asker("demo", "api", "carol", "api/carol", PERMITS)
+"""Who may adjust and backdate."""
 
 
 def account(code: str, type_: Any = "asset", currency: str | None = "USD", **more: Any) -> AccountRequest:
@@ -65,6 +69,19 @@ def queued(request: Request, key: str) -> QueuedWish:
 async def tell(books: Books, request: Request, key: str | None = None, **more: Any) -> Answer:
     """Asks and gives the answer."""
     return await ask(books, wish(request, key, **more))
+
+
+async def step(books: Books, request: Step, key: str | None = None) -> Answer:
+    """Asks for a step of closing and gives the answer."""
+    return await ask_step(books, await books.get("demo", "main"), wish(request, key, lookup=True))
+
+
+async def take(books: Books, *requests: Step) -> Answer:
+    """Takes steps that have to be taken; gives the last answer."""
+    for request in requests:
+        answer = await step(books, request)
+        assert answer.rejection is None, answer.rejection
+    return answer
 
 
 async def open_accounts(books: Books, *requests: AccountRequest) -> None:

@@ -5,7 +5,8 @@ import pytest
 from libs.common.journal import AccountRequest, Overdraft
 from services.ledger.accounts import pair_currency, shape_faults
 from tests.ledger.asking import account
-from tests.ledger.attempts import PlainBooks, play, rules, table
+from tests.ledger.attempts import rules, table
+from tests.ledger.plain_books import PlainBooks, play
 
 TABLES = ("accounts", "account-changes")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import date
 
 import asyncpg
 import orjson
@@ -13,9 +14,10 @@ from libs.common.bus import Message, cloud_event_headers, parse_headers
 from libs.common.clock import now
 from libs.common.events import REQUEST_POSTED, REQUEST_REJECTED
 from libs.common.journal import ledger_id
+from libs.common.periods import DayClose, PeriodStep
 from services.ledger.commands import Books
 from services.ledger.consumer import REQUEST_BYTES_MAX, RequestsConsumer, decode
-from tests.ledger.asking import account, open_accounts
+from tests.ledger.asking import account, open_accounts, take
 from tests.ledger.conftest import LedgerDatabase
 from tests.ledger.wire import Wire, entry_body, open_wire, running
 from tests.support.kafka import KafkaBroker
@@ -66,6 +68,30 @@ async def test_an_entry_an_account_and_a_reversal_are_answered(books: Books, wir
     assert reversed_[2]["entry"]["reverses"] == posted[2]["entry"]["id"]
     for _, _, value in (opened, posted, reversed_):
         REQUEST_POSTED.adapter.validate_json(orjson.dumps(value))
+
+
+async def test_a_closed_month_is_closed_over_kafka_too(books: Books, wire: Wire, database: LedgerDatabase) -> None:
+    """Nobody has a permit there: neither for closed days nor for entries of kind closing."""
+    old = {"effective_on": "2025-01-10"}
+    async with running(consumer(books, wire).run):
+        await wire.send(wire.request(entry_body("c1", **old)))
+        ((_, _, posted),) = await wire.answers(1)
+        await take(books, PeriodStep(period="2025-01", step="close"), DayClose(day=date(2025, 2, 5)))
+        back = {"organization": "demo", "ledger": "main", "idempotency_key": "r1", "document": "d",
+                "entry_id": posted["entry"]["id"], **old}  # fmt: skip
+        await wire.send(
+            wire.request(entry_body("c2", **old)),
+            wire.request(back, type_="ledger.reversal-wanted.v1"),
+            wire.request(entry_body("c3", effective_on="2025-02-05")),
+            wire.request(entry_body("c4", kind="closing")),
+            wire.request(entry_body("c5", **old, if_closed="next-open-day")),
+        )
+        answers = await wire.answers(6)
+    told = {value["request"]["idempotency_key"]: value for _, _, value in answers}
+    codes = [told[key]["code"] for key in ("c2", "r1", "c3", "c4")]
+    assert codes == ["period-closed", "period-closed", "day-closed", "closing-kind-not-permitted"]
+    assert (told["c5"]["entry"]["effective_on"], told["c5"]["entry"]["value_on"]) == ("2025-02-06", "2025-01-10")
+    assert await entries(database) == 2
 
 
 async def test_the_time_to_a_durable_outcome_is_observed(books: Books, wire: Wire) -> None:

@@ -8,7 +8,8 @@ import pytest
 from services.ledger.account_records import AccountOpened
 from services.ledger.domain import Accepted
 from services.ledger.records import EntryPosted
-from tests.ledger.attempts import PlainBooks, play, rules, table
+from tests.ledger.attempts import rules, table
+from tests.ledger.plain_books import PlainBooks, play
 
 TABLES = ("crossing-one-pair", "crossing-rounding", "crossing-several-pairs", "crossing-lines-of-its-own")
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.ledger.attempts import play, rules
+from tests.ledger.attempts import rules
+from tests.ledger.plain_books import play
 
 TABLES = (
     "amounts",
@@ -18,6 +19,7 @@ TABLES = (
     "holds",
     "holds-in-time",
     "holds-on-control-accounts",
+    "closing",
 )
 
 

@@ -12,7 +12,8 @@ from libs.common.journal import LINES_MAX, RECORD_BYTES_MAX, EntryRequest, LineR
 from libs.common.money import ISO_4217
 from services.ledger.domain import LINE_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, Accepted, Request, Stamp, decide
 from services.ledger.records import append, instant
-from tests.ledger.attempts import NOON, PlainBooks, table
+from tests.ledger.attempts import NOON, table
+from tests.ledger.plain_books import PlainBooks
 
 LONG_CODE = "Ü" * 120
 

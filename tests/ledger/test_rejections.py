@@ -6,12 +6,14 @@ import pytest
 
 from libs.common.journal import CurrencyRequest, LedgerRequest
 from libs.common.money import BALANCE_MAX
-from services.ledger.commands import Asker, Books, Wish, ask, define_currency, open_ledger
+from services.ledger.closing import STEPS
+from services.ledger.commands import Asker, Books, Wish, ask, ask_step, define_currency, open_ledger
 from services.ledger.domain import Accepted, Stamp, decide
 from services.ledger.rejections import CONFLICTS, NOT_FOUND, NOT_REMEMBERED, PRECEDENCE, REJECTIONS, reject
 from tests.ledger import test_accounts, test_crossing, test_domain
 from tests.ledger.asking import ASKER, entry, tell
-from tests.ledger.attempts import HOLDS, NOON, OWN_UNITS, Attempt, PlainBooks, rules, table
+from tests.ledger.attempts import HOLDS, NOON, OWN_UNITS, Attempt, rules, table
+from tests.ledger.plain_books import PlainBooks
 
 TABLES = (*test_domain.TABLES, *test_crossing.TABLES, *test_accounts.TABLES)
 
@@ -20,7 +22,7 @@ def test_every_code_has_a_row() -> None:
     verdicts = {attempt.verdict for name in TABLES for attempt in rules(name)}
     answered_outside_the_rules = {"unknown-ledger"}
     assert (
-        verdicts - {"posted", "opened", "changed", "replayed", "malformed", *HOLDS.values()}
+        verdicts - {"posted", "opened", "changed", "replayed", "malformed", "done", "stands", *HOLDS.values()}
         == set(REJECTIONS) - answered_outside_the_rules
     )
 
@@ -53,16 +55,19 @@ def fact(attempt: Attempt, answer_facts: dict[str, object]) -> dict[str, str | N
 
 async def checked(books: Books, attempt: Attempt) -> None:
     """The real books give a row the verdict that the table gives it."""
-    asker = Asker("demo", attempt.service, "alice", attempt.service)
+    asker = Asker("demo", attempt.service, "alice", attempt.service, attempt.permits)
     wish = Wish(asker, "past", attempt.request, attempt.key, attempt.fingerprint, attempt.size, True, None)
-    answer = await ask(books, wish)
+    if isinstance(attempt.request, STEPS):
+        answer = await ask_step(books, await books.get("demo", "past"), wish)
+    else:
+        answer = await ask(books, wish)
     if attempt.verdict == "replayed":
         assert answer.replayed, attempt.row
     elif answer.rejection is not None:
         assert answer.rejection.code == attempt.verdict, f"{attempt.row}\n  gives {answer.rejection}"
         assert fact(attempt, dict(answer.rejection.facts)) == attempt.words, attempt.row
     else:
-        allowed = {"posted", "opened", "changed", *HOLDS.values()}
+        allowed = {"posted", "opened", "changed", "done", "stands", *HOLDS.values()}
         assert attempt.verdict in allowed, f"{attempt.row}\n  gives {answer.body}"
 
 

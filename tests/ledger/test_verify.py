@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import date
 
 import asyncpg
 import pytest
@@ -9,10 +10,11 @@ import pytest
 from libs.common.clock import now
 from libs.common.db import Pool, create_pool
 from libs.common.journal import CurrencyRequest, Heading, LedgerRequest, Origin, Overdraft, Rate, ReversalRequest
+from libs.common.periods import DayClose, PeriodStep
 from services.ledger.commands import Books, define_currency, open_ledger, open_organization
 from services.ledger.pools import create_writer_pool
 from services.ledger.verify import Report, verify
-from tests.ledger.asking import ASKER, account, entry, open_accounts, tell
+from tests.ledger.asking import ASKER, PERMITTED, account, entry, open_accounts, take, tell
 from tests.ledger.attempts import LEDGER
 from tests.ledger.conftest import LedgerDatabase
 from tests.support.postgres import PostgresServer
@@ -29,7 +31,7 @@ async def auditor(database: LedgerDatabase) -> AsyncIterator[Pool]:
 
 
 async def write_books(books: Books) -> None:
-    """Books with something of everything: 19 records."""
+    """Books with something of everything but closing: 19 records."""
     await define_currency(books, CurrencyRequest(code="POINT-X", decimals=0), ASKER)
     await open_accounts(
         books,
@@ -54,6 +56,19 @@ async def write_books(books: Books) -> None:
         assert answer.rejection is None
 
 
+async def write_closed_books(books: Books) -> None:
+    """The same with a closed day, a backdated entry, and a month closed, reopened and closed again: 27 records."""
+    await write_books(books)
+    old = {"effective_on": date(2025, 1, 10)}
+    await tell(books, entry("RENT debit 1.00", "CASH credit 1.00", **old))
+    await take(books, DayClose(day=date(2025, 1, 15)))
+    await tell(books, entry("RENT debit 1.00", "CASH credit 1.00", **old), asker=PERMITTED)
+    await take(books, PeriodStep(period="2025-01", step="soft-close"), PeriodStep(period="2025-01", step="close"))
+    await take(books, PeriodStep(period="2025-01", step="reopen", reason="a late bill"))
+    await tell(books, entry("RENT debit 1.00", "CASH credit 1.00", effective_on=date(2025, 2, 1)))
+    await take(books, PeriodStep(period="2025-01", step="close"))
+
+
 def failed(report: Report) -> set[str]:
     """The invariants that do not hold."""
     return {invariant.name for invariant in report.invariants if not invariant.ok}
@@ -61,7 +76,7 @@ def failed(report: Report) -> set[str]:
 
 @pytest.mark.parametrize("slice_records", [1, 2, 7, 2_000])
 async def test_books_verify_whatever_the_slices(books: Books, auditor: Pool, slice_records: int) -> None:
-    await write_books(books)
+    await write_closed_books(books)
     ledger = await books.get("demo", "main")
     report = await verify(auditor, ledger, slice_records=slice_records)
     assert failed(report) == set(), report
@@ -70,20 +85,20 @@ async def test_books_verify_whatever_the_slices(books: Books, auditor: Pool, sli
     assert head is not None
     assert (report.ok, report.checked_through, report.chain_head) == (True, head["sequence"], head["hash"].hex())
     checked = {invariant.name: invariant.checked for invariant in report.invariants}
-    assert checked["log-chain"] == head["sequence"] == 19
-    assert (checked["entries"], checked["accounts"], checked["party-balances"]) == (9, 9, 2)
-    assert checked["requests"] == 16
+    assert checked["log-chain"] == head["sequence"] == 27
+    assert (checked["entries"], checked["accounts"], checked["party-balances"]) == (12, 9, 2)
+    assert checked["requests"] == 24
 
 
 async def test_an_empty_ledger_verifies_and_another_one_does_not_matter(books: Books, auditor: Pool) -> None:
-    await write_books(books)
+    await write_closed_books(books)
     await open_ledger(books, LedgerRequest(code="second", name="Second"), ASKER, None)
     report = await verify(auditor, await books.get("demo", "second"))
     assert (report.ok, report.checked_through) == (True, 1), report
 
 
 async def test_books_verify_while_they_are_written_to(books: Books, auditor: Pool) -> None:
-    await write_books(books)
+    await write_closed_books(books)
     ledger = await books.get("demo", "main")
     stop = asyncio.Event()
 
@@ -102,7 +117,7 @@ async def test_books_verify_while_they_are_written_to(books: Books, auditor: Poo
 
 TABLES = (
     "organizations", "ledgers", "log", "requests", "accounts", "account_changes", "entries", "lines", "balances",
-    "daily_totals", "party_balances", "holds", "hold_lines", "pendings",
+    "daily_totals", "party_balances", "holds", "hold_lines", "pendings", "closings", "backdatings",
 )  # fmt: skip
 TAMPERINGS = [
     ("log", "payload = replace(payload, 'Rent', 'Rest')", "sequence = 9", "log-chain", 9),
@@ -122,9 +137,9 @@ TAMPERINGS = [
         9,
     ),
     ("log", "payload = replace(payload, '\"100.00\"', '\"100.01\"')", "sequence = 9", "running-balances", 9),
-    ("log", "sequence = 99", "sequence = 19", "log-chain", 19),
+    ("log", "sequence = 99", "sequence = 27", "log-chain", 27),
     ("log", "ledger_no = 2", "sequence = 12", "log-chain", 12),
-    ("log", "ledger_no = 2", "sequence = 19", "log-chain", 19),
+    ("log", "ledger_no = 2", "sequence = 27", "log-chain", 27),
     *[
         ("entries", change, "sequence = 9", "entries", 9)
         for change in (
@@ -210,7 +225,7 @@ TAMPERINGS = [
         for change in ("debits = debits + 1", "credits = 1", "party = 'maier'", "account_no = 33", "ledger_no = 2")
     ],
     *[
-        ("ledgers", change, "code = 'main'", "head", 19)
+        ("ledgers", change, "code = 'main'", "head", 27)
         for change in (
             "hash = sha256('x')",
             "recorded_at = recorded_at + interval '1 s'",
@@ -222,11 +237,33 @@ TAMPERINGS = [
             "day_cut_off = '01:00'",
             "fiscal_year_start = '04-01'",
             "retained_earnings = 'RE'",
+            "days_closed_through = null",
+            "soft_closed_through = '2026-12-31'",
+            "closed_through = null",
         )
     ],
-    ("ledgers", "sequence = sequence + 1", "code = 'main'", "log-chain", 20),
-    ("ledgers", "sequence = sequence - 1", "code = 'main'", "log-chain", 19),
-    ("organizations", "slug = 'demon'", "true", "head", 19),
+    ("ledgers", "sequence = sequence + 1", "code = 'main'", "log-chain", 28),
+    ("ledgers", "sequence = sequence - 1", "code = 'main'", "log-chain", 27),
+    ("organizations", "slug = 'demon'", "true", "head", 27),
+    *[
+        ("closings", change, "sequence = 25", "closings", 25)
+        for change in (
+            "sequence = 99",
+            "type = 'period-closed'",
+            "period = '2025-02'",
+            "reason = null",
+            "days_closed_through = null",
+            "soft_closed_through = '2025-01-31'",
+            "closed_through = '2025-01-31'",
+            "ledger_no = 2",
+        )
+    ],
+    ("backdatings", "effective_on = effective_on + 1", "sequence = 22", "backdatings", 22),
+    ("backdatings", "sequence = 99", "sequence = 22", "backdatings", 22),
+    ("backdatings", "ledger_no = 2", "sequence = 22", "backdatings", 22),
+    ("log", "payload = replace(payload, 'period:backdate', 'period:nothing')", "sequence = 22", "closings", 22),
+    ("log", "payload = replace(payload, '2025-02-01', '2025-01-31')", "sequence = 26", "closings", 26),
+    ("log", 'payload = replace(payload, \'"kind":"normal"\', \'"kind":"closing"\')', "sequence = 9", "closings", 9),
 ]
 
 
@@ -238,7 +275,7 @@ async def unguarded(postgres: PostgresServer, ledger_template: str) -> AsyncIter
         try:
             books = Books(pool, now)
             await open_organization(books, "demo", "Demo", "USD", ASKER)
-            await write_books(books)
+            await write_closed_books(books)
         finally:
             await pool.close()
         await keep(dsn)
@@ -298,7 +335,9 @@ async def test_whatever_is_changed_is_found_and_named(
     ("table", "where", "invariant"),
     [
         ("log", "sequence = 9", "log-chain"),
-        ("log", "sequence = 19", "log-chain"),
+        ("log", "sequence = 27", "log-chain"),
+        ("closings", "sequence = 25", "closings"),
+        ("backdatings", "sequence = 22", "backdatings"),
         ("entries", "sequence = 9", "entries"),
         ("lines", "sequence = 9 and line = 2", "lines"),
         ("accounts", "no = 4", "accounts"),
@@ -330,6 +369,10 @@ async def test_whatever_is_missing_is_found(
         ("balances", "balances", "account_no = 77"),
         ("daily_totals", "daily-totals", "account_no = 77"),
         ("party_balances", "party-balances", "party = 'x'"),
+        ("closings", "closings", "sequence = 18"),
+        ("closings", "closings", "sequence = 99"),
+        ("backdatings", "backdatings", "sequence = 18"),
+        ("backdatings", "backdatings", "sequence = 99"),
     ],
 )
 async def test_whatever_is_there_without_a_record_is_found(

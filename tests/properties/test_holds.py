@@ -19,7 +19,8 @@ from libs.common.journal import AccountRequest, EntryRequest, LineRequest, Overd
 from libs.common.money import to_text
 from services.ledger.domain import Accepted, Request
 from services.ledger.records import EntryPosted
-from tests.ledger.attempts import NOON, Attempt, PlainBooks
+from tests.ledger.attempts import NOON, Attempt
+from tests.ledger.plain_books import PlainBooks
 
 ACCOUNTS: dict[str, Literal["asset", "liability"]] = {"BANK": "asset", "ALICE": "liability", "BOB": "liability"}
 LOWERS = {"BANK": "credit", "ALICE": "debit", "BOB": "debit"}

@@ -74,10 +74,15 @@ create table backdatings (
 );
 
 -- Nothing is dated on or before the closing in force at its own sequence, neither an entry nor a line. A year's closing
--- entry and the closing of its last month are one statement: the entry comes first, so its sequence is before the closing's.
+-- entry and the closing of its last month are one statement: the entry comes first, so its sequence is before the
+-- closing's. What is dated in a closed period has its log record from this transaction, so that nobody puts it at the place
+-- of an older record; and the ledger's row is locked, so that nobody closes a period meanwhile.
 create function guard_dates() returns trigger language plpgsql security definer
     set search_path = public, pg_temp set enable_seqscan = off as $$
 begin
+    if tg_table_name = 'entries' then
+        perform 1 from ledgers l where l.no in (select a.ledger_no from added a) for no key update;
+    end if;
     if exists (
         select 1
         from (select ledger_no, min(effective_on) as earliest from added group by ledger_no) a
@@ -90,6 +95,9 @@ begin
             where (tg_table_name = 'entries' and (select l.no from ledgers l where l.no = a.ledger_no) is null)
                or a.effective_on <= (select c.closed_through from closings c
                     where c.ledger_no = a.ledger_no and c.sequence < a.sequence order by c.sequence desc limit 1)
+               or (a.effective_on <= (select l.closed_through from ledgers l where l.no = a.ledger_no)
+                   and (select g.xmin from log g where g.ledger_no = a.ledger_no and g.sequence = a.sequence)
+                        is distinct from pg_current_xact_id()::xid)
         ) then
             raise exception 'a % is dated in a closed period', tg_table_name
                 using errcode = '23514', constraint = 'period_closed';
