@@ -25,10 +25,10 @@ from bench.report import Report
 from bench.writer_direct import open_books, place
 from libs.common.db import Pool, create_pool
 from services.ledger.balance_reads import AsOf, read_account_kept, read_balance
+from services.ledger.queued import Limits
 from services.ledger.reads import as_reader
 from services.ledger.state import Ledger
 from services.ledger.sums import read_sums
-from services.ledger.writer import Limits
 
 FIRST_DAY, DAYS, BACKDATED_DAYS = date(2024, 1, 1), 730, 60
 HOT = 1

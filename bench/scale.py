@@ -26,7 +26,7 @@ from libs.common.clock import now
 from libs.common.journal import AccountRequest, EntryRequest, LedgerRequest, LineRequest
 from services.ledger.commands import Books, Wish, ask, enqueue, open_ledger
 from services.ledger.pools import create_writer_pool
-from services.ledger.writer import Limits
+from services.ledger.queued import Limits
 
 PARTS = ("ledgers", "growth", "accounts")
 LEDGERS = 1_000

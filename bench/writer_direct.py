@@ -23,7 +23,7 @@ from libs.devstack.backends import Embedded
 from libs.devstack.databases import ROLES, create_service, service_dsns, with_database
 from services.ledger.commands import Asker, Books, Wish, ask, enqueue, open_organization
 from services.ledger.pools import MIGRATIONS, create_writer_pool
-from services.ledger.writer import Limits
+from services.ledger.queued import Limits
 
 ACCOUNTS = 1_000
 ASKER = Asker("bench", "api", "bench", "api/bench")

@@ -38,6 +38,7 @@ from libs.common.event_shapes import (
     RecordedRequest,
 )
 from libs.common.event_type import EventType
+from libs.common.events_accounts import ACCOUNT_CHANGED, ACCOUNT_OPENED, AnsweredAccount
 from libs.common.events_fx import RATE_PUBLISHED
 from libs.common.events_holds import (
     AnsweredHold,
@@ -52,7 +53,6 @@ from libs.common.events_holds import (
 from libs.common.events_periods import PERIOD_EVENTS
 from libs.common.journal import (
     AccountRequest,
-    AccountType,
     AmountText,
     CodeText,
     CurrencyText,
@@ -60,15 +60,14 @@ from libs.common.journal import (
     EntryRequest,
     IfClosed,
     LongText,
-    OverdraftPolicy,
     ReversalRequest,
     ShortText,
     Side,
     SlugText,
-    Translation,
 )
 
 __all__ = [
+    "ACCOUNT_CHANGED",
     "ACCOUNT_OPENED",
     "ACCOUNT_WANTED",
     "ANSWERS",
@@ -220,49 +219,6 @@ class PostedEntry(Open):
 
 
 @dataclass(slots=True, kw_only=True)
-class AccountHeading(Open):
-    """The group of an account in reports."""
-
-    number: int
-    name: str
-
-
-@dataclass(slots=True, kw_only=True)
-class AccountOverdraft(Open):
-    """How far the available balance may fall below zero."""
-
-    policy: OverdraftPolicy
-    limit: AmountText | None
-
-
-@dataclass(slots=True, kw_only=True)
-class OpenedAccount(Open):
-    """An account in the books. A summary account has no currency."""
-
-    id: UUID
-    code: CodeText
-    name: str
-    type: AccountType
-    normal_side: Side
-    currency: CurrencyText | None
-    decimals: int
-    heading: AccountHeading | None
-    parent: str | None
-    summary: bool
-    control_owner: str | None
-    reconcilable: bool
-    cash: bool
-    cash_flow_class: str | None
-    monetary: bool
-    translation: Translation
-    overdraft: AccountOverdraft
-    external_id: str | None
-    metadata: dict[str, Any]
-    frozen: str | None = None
-    closed: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
 class AnsweredEntry(PostedEntry):
     """A journal entry as the one who asked for it is told."""
 
@@ -272,15 +228,6 @@ class AnsweredEntry(PostedEntry):
     hash: HashText
     reversed_by: UUID | None
     actor: str
-
-
-@dataclass(slots=True, kw_only=True)
-class AnsweredAccount(OpenedAccount):
-    """An account as the one who asked for it is told; `version` is the sequence that opened it."""
-
-    ledger: str
-    version: Ordinal
-    opened_at: datetime
 
 
 @dataclass(slots=True, kw_only=True)
@@ -346,15 +293,6 @@ class LedgerOpened(Fact):
 
 
 @dataclass(slots=True, kw_only=True)
-class AccountOpened(Fact):
-    """An account was opened."""
-
-    type: Literal["account-opened"]
-    request: RecordedRequest
-    account: OpenedAccount
-
-
-@dataclass(slots=True, kw_only=True)
 class EntryPosted(Fact):
     """A journal entry was posted; a reversal names what it reverses."""
 
@@ -400,9 +338,6 @@ REQUEST_REJECTED: Final = EventType(
     "ledger.request-rejected.v1", ANSWERS, TypeAdapter(RequestRejected), "A request was refused."
 )
 LEDGER_OPENED: Final = EventType("ledger.ledger-opened.v1", FACTS, TypeAdapter(LedgerOpened), "A ledger was opened.")
-ACCOUNT_OPENED: Final = EventType(
-    "ledger.account-opened.v1", FACTS, TypeAdapter(AccountOpened), "An account was opened."
-)
 ENTRY_POSTED: Final = EventType(
     "ledger.entry-posted.v1", FACTS, TypeAdapter(EntryPosted), "A journal entry was posted."
 )
@@ -433,6 +368,7 @@ _LISTED: Final[Sequence[EventType[Any]]] = (
     REQUEST_REJECTED,
     LEDGER_OPENED,
     ACCOUNT_OPENED,
+    ACCOUNT_CHANGED,
     ENTRY_POSTED,
     HOLD_PLACED,
     HOLD_CAPTURED,

@@ -27,10 +27,11 @@ from services.ledger import books_store, closing_store, store
 from services.ledger.deciding import Outcome, Preview
 from services.ledger.domain import AtomicRequest, Request
 from services.ledger.hold_records import hold_answer
+from services.ledger.queued import Limits, QueuedWish
 from services.ledger.records import entry_answer, instant
 from services.ledger.rejections import reject
 from services.ledger.state import Ledger
-from services.ledger.writer import LedgerWriter, Limits, QueuedWish
+from services.ledger.writer import LedgerWriter
 
 LEDGERS_CACHED_MAX = 50_000
 KEY_REUSED = "key-reused-with-other-content"

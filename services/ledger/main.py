@@ -30,10 +30,10 @@ from services.ledger.consumer import RequestsConsumer
 from services.ledger.expiry import HoldExpiry
 from services.ledger.pools import MIGRATIONS, create_writer_pool
 from services.ledger.prover import DUTY, ROUND_HOURS, Prover
+from services.ledger.queued import Limits
 from services.ledger.rates_consumer import RatesConsumer
 from services.ledger.rebuild import CannotRebuild, rebuild
 from services.ledger.relay import Relay
-from services.ledger.writer import Limits
 
 VERSION = "0.1.0"
 OBSERVE_S = 1.0

@@ -20,8 +20,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass, field
-from uuid import UUID
 
 import asyncpg
 
@@ -31,8 +29,9 @@ from libs.common.db import Connection, Pool, is_connection_error, transient
 from libs.common.errors import Failure, Transient
 from libs.common.telemetry import Span, get_logger, start_span
 from services.ledger import loading, store
-from services.ledger.deciding import Outcome, Prepared, decide_in_slices
-from services.ledger.domain import ALONE, EXCLUSIVE, AtomicRequest, Request
+from services.ledger.deciding import Prepared, decide_in_slices
+from services.ledger.domain import ALONE, EXCLUSIVE
+from services.ledger.queued import Limits, QueuedWish
 from services.ledger.state import Ledger, LedgerState
 
 log = get_logger(__name__)
@@ -42,52 +41,6 @@ LINKS_MAX = 100
 
 class RefusedByGuard(Failure):
     """The database refused what the domain accepted: a defect in one of them; nothing was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of a batch, the queue and the cache; times in seconds."""
-
-    batch_requests: int = 1_000
-    batch_lines: int = 10_000
-    batch_bytes: int = 8 * 1024 * 1024
-    queue_requests: int = 20_000
-    cached_accounts: int = 200_000
-    lost_races_before_lock: int = 3
-    rounds_under_lock: int = 50
-    attempts: int = 10
-    patience_s: float = 30.0
-    statement_s: float = 30.0
-    unknown_outcome_s: float = 15.0
-
-
-@dataclass(slots=True)
-class QueuedWish:
-    """One request on its way. `lookup`: its key, ids or target may be known to the database already."""
-
-    request: Request
-    service: str
-    subject: str
-    scope: str
-    key: str
-    fingerprint: bytes
-    size: int
-    new_id: UUID
-    lookup: bool
-    traceparent: str | None
-    answer: asyncio.Future[Outcome]
-    dry_run: bool = False
-    permits: frozenset[str] = frozenset()
-    alone: bool = False
-    attempts: int = 0
-    queued_s: float = field(default_factory=monotonic_s)
-
-    @property
-    def line_count(self) -> int:
-        """How many lines it brings."""
-        if isinstance(self.request, AtomicRequest):
-            return sum(len(entry.lines) for entry in self.request.entries)
-        return len(getattr(self.request, "lines", None) or ()) or 2
 
 
 class LedgerWriter:

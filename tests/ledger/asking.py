@@ -10,7 +10,7 @@ from services.ledger.closing import Step
 from services.ledger.commands import Answer, Asker, Books, Wish, ask, ask_step, fingerprint_of
 from services.ledger.deciding import Outcome
 from services.ledger.domain import Request
-from services.ledger.writer import QueuedWish
+from services.ledger.queued import QueuedWish
 
 ASKER = Asker("demo", "api", "alice", "api/alice")
 PERMITTED = Asker("demo", "api", "carol", "api/carol", PERMITS)

@@ -12,9 +12,10 @@ from services.ledger import loading
 from services.ledger.commands import Asker, Books, enqueue, open_organization
 from services.ledger.deciding import decide_batch
 from services.ledger.pools import create_writer_pool
+from services.ledger.queued import Limits
 from services.ledger.state import Ledger, LedgerState
 from services.ledger.statement import statement_of
-from services.ledger.writer import Limits, RefusedByGuard
+from services.ledger.writer import RefusedByGuard
 from tests.ledger.asking import account, entry, open_accounts, queued, tell, wish
 from tests.ledger.conftest import LedgerDatabase
 from tests.support.waiting import until

@@ -19,9 +19,9 @@ from services.ledger.domain import Request
 from services.ledger.expiry import SCOPE, HoldExpiry
 from services.ledger.loading import count_fitting
 from services.ledger.pools import create_writer_pool
+from services.ledger.queued import Limits
 from services.ledger.state import Hold, HoldLine, LedgerState
 from services.ledger.verify import verify
-from services.ledger.writer import Limits
 from tests.ledger.asking import ASKER, account, entry, line, open_accounts, queued, tell
 from tests.ledger.attempts import LEDGER
 from tests.ledger.conftest import LedgerDatabase

@@ -18,10 +18,10 @@ from services.ledger import loading
 from services.ledger.commands import Answer, Books, enqueue
 from services.ledger.deciding import decide_batch
 from services.ledger.pools import create_writer_pool
+from services.ledger.queued import Limits
 from services.ledger.state import LedgerState
 from services.ledger.statement import statement_of
 from services.ledger.verify import verify
-from services.ledger.writer import Limits
 from tests.ledger.asking import account, entry, open_accounts, queued, tell, wish
 from tests.ledger.conftest import LedgerDatabase
 from tests.ledger.test_guards import HEAD, LOG

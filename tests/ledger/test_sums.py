@@ -23,11 +23,11 @@ from services.ledger import report_streams
 from services.ledger.balance_reads import AsOf, read_account_kept, read_balance
 from services.ledger.commands import Asker, Books, Wish, enqueue, open_organization
 from services.ledger.pools import create_writer_pool
+from services.ledger.queued import Limits
 from services.ledger.reads import as_reader
 from services.ledger.reports.running import Running
 from services.ledger.state import Ledger
 from services.ledger.sums import read_daily_sums, read_sums
-from services.ledger.writer import Limits
 from tests.ledger.asking import ASKER, account, open_accounts
 from tests.support.postgres import PostgresServer
 

@@ -16,7 +16,7 @@ from libs.common.clock import now
 from libs.common.errors import Transient
 from services.ledger.commands import Answer, Books
 from services.ledger.pools import create_writer_pool
-from services.ledger.writer import Limits
+from services.ledger.queued import Limits
 from tests.ledger.asking import account, entry, open_accounts, tell
 from tests.ledger.conftest import LedgerDatabase
 from tests.support.tcp_proxy import TcpProxy

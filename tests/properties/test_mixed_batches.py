@@ -24,8 +24,9 @@ from services.ledger.commands import Asker, Books, fingerprint_of, open_ledger, 
 from services.ledger.deciding import Outcome
 from services.ledger.domain import Request
 from services.ledger.pools import create_writer_pool
+from services.ledger.queued import Limits, QueuedWish
 from services.ledger.verify import verify
-from services.ledger.writer import LedgerWriter, Limits, QueuedWish
+from services.ledger.writer import LedgerWriter
 from tests.ledger.asking import account, line
 from tests.support.postgres import PostgresServer
 
