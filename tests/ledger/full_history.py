@@ -169,7 +169,9 @@ async def _write_rest(pen: LogPen, spare_version: int) -> None:
     hold, accounts = await pen.place("late", 700)
     await pen.write(pen.lifted("expired", hold, accounts, 700, "expired"))
     hold, accounts = await pen.place("open", 900, None)
-    await pen.write(pen.lifted("captured", hold, accounts, 100, "pending", named("x")), pen.entry("x", 100, EARLY))
+    await pen.write(
+        pen.lifted("captured", hold, accounts, 100, "pending", named("x")), pen.entry("x", 100, EARLY, hold.id)
+    )
     day, month, year = date(2020, 1, 15), date(2020, 1, 31), date(2020, 12, 31)
     await pen.close("day-closed", "2020-01-15", Closed(days=day))
     await pen.write(pen.entry("backdated", 50, EARLY, None, "period:backdate"))
