@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import pytest
@@ -40,6 +40,10 @@ Line = tuple[str, int, date, bool, int, EntryKind]
 """Account, sequence, effective day, whether a debit, amount, kind of the entry."""
 
 
+CLOSER = replace(ASKER, permits=frozenset({"period:adjust"}))
+"""Entries of kind closing are the year end's, or of one who may adjust."""
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """A ledger, the reader's pool, and every line that was posted, as the test drew them."""
@@ -69,7 +73,7 @@ async def post_all(books: Books, ledger: Ledger, requests: list[EntryRequest]) -
         waiting = []
         for request in requests[start : start + 2_000]:
             key = str(new_id())
-            wish = Wish(ASKER, "main", request, key, key.encode()[:32], 200, False, None)
+            wish = Wish(CLOSER, "main", request, key, key.encode()[:32], 200, False, None)
             waiting.append(enqueue(books, ledger, wish))
         for outcome in await asyncio.gather(*waiting):
             assert outcome.records, outcome
