@@ -44,7 +44,7 @@ NOT_PROVEN = {
     "schema_migrations": "checked against the files' checksums at every start",
     "relay_cursors": "a position only: the relay compares it with what Kafka has",
     "consumer_offsets": "a position only: asked twice, the request key gives the same answer",
-    "rates": "what fx published, whose own log of rates it is; reports say which rates they used, postings have their own",
+    "rates": "what fx published: a report says which of them it used, a posting has its own in its record",
     "proofs": "what proofs found, of which they are the source themselves",
 }
 """Tables that say nothing about the books."""
