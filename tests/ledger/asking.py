@@ -13,6 +13,8 @@ from services.ledger.domain import Request
 from services.ledger.queued import QueuedWish
 
 ASKER = Asker("demo", "api", "alice", "api/alice")
+CLOSER = Asker("demo", "api", "alice", "api/alice", frozenset({"period:adjust"}))
+"""One who may post entries of kind closing, which are the year end's otherwise."""
 PERMITTED = Asker("demo", "api", "carol", "api/carol", PERMITS)
 """Who may adjust and backdate."""
 

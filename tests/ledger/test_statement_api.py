@@ -21,7 +21,7 @@ from services.ledger.commands import Books, open_ledger
 from services.ledger.rates_store import HeardRate, store_rates
 from tests.gateway.serving import serving
 from tests.ledger import small_company
-from tests.ledger.asking import ASKER, account, tell
+from tests.ledger.asking import ASKER, CLOSER, account, tell
 from tests.ledger.conftest import LedgerDatabase
 
 ISSUER, AUDIENCE = "http://issuer.test", "ledgerbus"
@@ -92,7 +92,7 @@ async def post_small_company(books: Books) -> None:
             effective_on=date.fromisoformat(day),
             kind="closing" if kind == "closing" else "normal",
         )
-        answer = await tell(books, request, ledger="eu")
+        answer = await tell(books, request, ledger="eu", asker=CLOSER)
         assert answer.rejection is None, answer.rejection
 
 

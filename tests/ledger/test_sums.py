@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import pytest
@@ -28,7 +28,7 @@ from services.ledger.reads import as_reader
 from services.ledger.reports.running import Running
 from services.ledger.state import Ledger
 from services.ledger.sums import read_daily_sums, read_sums
-from tests.ledger.asking import ASKER, account, open_accounts
+from tests.ledger.asking import CLOSER, account, open_accounts
 from tests.support.postgres import PostgresServer
 
 CODES = ("A", "B", "C", "D")
@@ -38,10 +38,6 @@ BLOCK = 65_536
 
 Line = tuple[str, int, date, bool, int, EntryKind]
 """Account, sequence, effective day, whether a debit, amount, kind of the entry."""
-
-
-CLOSER = replace(ASKER, permits=frozenset({"period:adjust"}))
-"""Entries of kind closing are the year end's, or of one who may adjust."""
 
 
 @dataclass(frozen=True, slots=True)
