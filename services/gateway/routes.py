@@ -128,6 +128,8 @@ _SHORT: Final = (
     _read("/ledger/events"),
     _read("/ledger/events/"),
     _report("/reports/trial_balance"),
+    _report("/reports/pnl"),
+    _report("/reports/balance_sheet"),
     _report("/reports/ledger/{account}"),
     _unversioned(_write("/accounts", "account:write")),
     _unversioned(_read("/accounts/{account}/balance")),

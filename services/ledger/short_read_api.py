@@ -14,17 +14,20 @@ from fastapi import APIRouter, Query
 from libs.common.auth import Caller
 from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_cursor, page
 from libs.common.db import Connection, Pool
-from libs.common.errors import Problem
+from libs.common.errors import Fault, Problem
 from libs.common.http import App, requires, router
 from libs.common.journal import AccountType, CurrencyText
 from libs.common.money import ISO_4217, Currency
+from libs.common.problems import malformed
 from libs.common.traces import start_span
 from services.ledger import reads, short_examples, short_reads, short_words
 from services.ledger.answers import EntryAnswer
 from services.ledger.balance_reads import AsOf, read_account_kept, read_balance
 from services.ledger.commands import Books
+from services.ledger.financial_statements import Report, Statements, Wanted
 from services.ledger.read_api import entry_id_of
-from services.ledger.report_ranges import state
+from services.ledger.report_ranges import check_range, state
+from services.ledger.reports.sections import Period, StatementAnswer
 from services.ledger.reports.trial_balance import Readings, Shown, trial_balance
 from services.ledger.short_reads import AccountName
 from services.ledger.state import Ledger
@@ -57,6 +60,8 @@ class ShortReadApi:
             (f"{V1}/ledger/events", self.events, "What happened to an account, in order"),
             (f"{V1}/ledger/events/", self.events, "What happened to an account, in order"),
             (f"{V1}/reports/trial_balance", self.trial_balance, "Turnover and balance of every account"),
+            (f"{V1}/reports/pnl", self.profit_and_loss, "Income, expense and what is left"),
+            (f"{V1}/reports/balance_sheet", self.balance_sheet, "What the account types come to"),
             (f"{V1}/reports/ledger/{{account}}", self.account_lines, "An account's lines, in order"),
             ("/api/accounts/{account}/balance", self.balance, "A balance"),
             ("/api/journals", self.journals, "Journal entries, newest first"),
@@ -160,14 +165,28 @@ class ShortReadApi:
         """In one currency, the ledger's functional one unless another is asked for."""
         books = await self._main(caller)
         async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
-            unit = books.functional_currency
-            if currency is not None and currency != unit.code:
-                own = {item["code"]: item["decimals"] for item in await reads.list_currencies(connection)}
-                unit = _currency(currency, own)
+            unit = await _unit(connection, books, currency)
             at, closing = await read_sums(connection, books, since=None, through=None, sequence=None)
             stated = await state(connection, "trial-balance", books, None, None, at)
         report = trial_balance(stated, None, Readings(closing), Shown(unit.code))
         return short_words.trial_balance_words(report, unit)
+
+    async def profit_and_loss(
+        self, caller: Reads, from_: From = None, to: date | None = None, currency: CurrencyText | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """All that was earned and spent, or in a range of days, in one currency; closing entries are left out."""
+        check_range(from_, to)
+        statement, unit = await self._statement(caller, "profit-and-loss", (from_, to), currency)
+        return short_words.profit_and_loss_words(statement, unit)
+
+    async def balance_sheet(
+        self, caller: Reads, to: date | None = None, currency: CurrencyText | None = None
+    ) -> dict[str, Any]:
+        """Debits less credits of all that was posted, or up to a day, in one currency."""
+        if to is not None and to.year <= 1:
+            raise malformed([Fault("/to", "is before all books")])
+        statement, unit = await self._statement(caller, "balance-sheet", (None, to), currency)
+        return short_words.balance_sheet_words(statement, unit)
 
     async def account_lines(
         self, account: str, caller: Reads, cursor: str | None = None, limit: Limit = LIMIT_DEFAULT
@@ -186,6 +205,28 @@ class ShortReadApi:
             "lines": [short_words.ledger_line_words(row, named.decimals) for row in rows],
             "next_cursor": following,
         }
+
+    async def _statement(
+        self, caller: Caller, report: Report, ends: tuple[date | None, date | None], currency: str | None
+    ) -> tuple[StatementAnswer, Currency]:
+        books = await self._main(caller)
+        async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
+            unit = await _unit(connection, books, currency)
+            facts = await reads.read_ledger(connection, books.code)
+        assert facts is not None, "a ledger that is there is never removed"
+        wanted = Wanted(
+            report=report,
+            periods=[Period("current", ends[0], ends[1] or date.max)],
+            year_begins=facts["fiscal_year_start"],
+            sequence=None,
+            currency=unit.code,
+            translate_to=None,
+            rates_known_at=None,
+            level=1,
+            zero=False,
+        )
+        with start_span(f"report {report}"):
+            return await Statements(self.reader, caller.own_organization(), books).answer(wanted), unit
 
     async def _main(self, caller: Caller) -> Ledger:
         return await self.books.get(caller.own_organization(), "main")
@@ -207,6 +248,14 @@ async def _named(connection: Connection, ledger: Ledger, account: str) -> Accoun
 
 def _unknown(account: str) -> Problem:
     return Problem(404, "unknown-account", f"The ledger has no account {account[:128]!r}.")
+
+
+async def _unit(connection: Connection, ledger: Ledger, currency: str | None) -> Currency:
+    """The functional currency, or the one asked for. Raises Problem 422."""
+    unit = ledger.functional_currency
+    if currency is None or currency == unit.code:
+        return unit
+    return _currency(currency, {item["code"]: item["decimals"] for item in await reads.list_currencies(connection)})
 
 
 def _currency(code: str, own: Mapping[str, int]) -> Currency:

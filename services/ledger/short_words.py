@@ -11,6 +11,7 @@ from typing import Any, Final
 from libs.common.journal import NORMAL_SIDE, Rate
 from libs.common.money import Currency, from_text, to_text
 from services.ledger.crossing import worth_at
+from services.ledger.reports.sections import StatementAnswer
 from services.ledger.short_forms import BalanceType, Form
 
 BALANCE_TYPE: Final[Mapping[str, BalanceType]] = {"debit": "dr", "credit": "cr"}
@@ -220,6 +221,55 @@ def trial_balance_words(report: Answered, currency: Currency) -> dict[str, Any]:
         "balanced": report["balanced"],
         "sequence": report["sequence"],
     }
+
+
+def profit_and_loss_words(statement: StatementAnswer, unit: Currency) -> dict[str, Any]:
+    """A profit and loss in one currency: `net` is income less expense."""
+    totals, lines = _figures(statement, unit)
+    return {
+        "currency": unit.code,
+        "income": totals["income"],
+        "expense": totals["expense"],
+        "net": lines["result"],
+        **_range(statement),
+    }
+
+
+def balance_sheet_words(statement: StatementAnswer, unit: Currency) -> dict[str, Any]:
+    """A balance sheet in one currency, debits less credits by account type: the three figures add up to nothing.
+
+    `equity` has the results in it that no closing entry has moved yet; `earnings` are these alone.
+    """
+    totals, lines = _figures(statement, unit)
+    earnings = [from_text(lines[name], unit.exponent) for name in _EARNINGS]
+    return {
+        "currency": unit.code,
+        "asset": totals["assets"],
+        "liability": negated(totals["liabilities"]),
+        "equity": negated(lines["total-equity"]),
+        "earnings": to_text(-sum(earnings), unit.exponent),
+        "balanced": statement["holds"],
+        **_range(statement),
+    }
+
+
+_EARNINGS: Final = ("current-earnings", "earlier-earnings-not-closed")
+
+
+def _figures(statement: StatementAnswer, unit: Currency) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Section totals and lines by name in the first column; zeros where no account has the currency."""
+    for part in statement["currencies"]:
+        if part["currency"] == unit.code:
+            totals = {section["name"]: section["totals"][0] for section in part["sections"]}
+            return totals, {line["name"]: line["amounts"][0] for line in part["lines"]}
+    nothing = to_text(0, unit.exponent)
+    totals = dict.fromkeys(("income", "expense", "assets", "liabilities"), nothing)
+    return totals, dict.fromkeys(("result", "total-equity", *_EARNINGS), nothing)
+
+
+def _range(statement: StatementAnswer) -> dict[str, Any]:
+    column = statement["columns"][0]
+    return {"from": column["since"], "to": column["through"], "sequence": statement["sequence"]}
 
 
 def negated(amount: str) -> str:

@@ -1,10 +1,9 @@
 """The short paths through the gateway: every path that small ledgers' clients know, as those clients send it.
 
-One test for each row of docs/guides/short-paths.md. Each looks at the long path too: what was asked in other words is
+One test for each row of docs/guides/short-paths.md (reports: test_short_reports.py). Each looks at the long path too: what was asked in other words is
 in the same books.
 """
 
-from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -244,33 +243,6 @@ async def test_get_ledger_events(shop: Shop, slash: str) -> None:
     assert (missing.status, missing.body["code"]) == (422, "malformed")
 
 
-async def test_get_reports_trial_balance(shop: Shop) -> None:
-    assert (await journal(shop, 40)).status == 201
-    report = await good(shop, "GET", f"{V1}/reports/trial_balance")
-    rows = {row["account_code"]: row for row in report["rows"]}
-    assert (rows["1010-CASH"]["balance"], rows["4000-REVENUE"]["balance"]) == ("40.00", "-40.00")
-    assert sum(Decimal(row["balance"]) for row in report["rows"]) == 0
-    assert (report["total_debits"], report["total_credits"], report["balanced"]) == ("40.00", "40.00", True)
-    euros = await good(shop, "GET", f"{V1}/reports/trial_balance?currency=EUR")
-    assert [row["account_code"] for row in euros["rows"]] == ["1020-EUR"]
-    assert euros["total_debits"] == "0.00"
-    unknown = await shop.send("GET", f"{V1}/reports/trial_balance?currency=NOPE")
-    assert (unknown.status, unknown.body["code"]) == (422, "unknown-currency")
-
-
-async def test_get_reports_ledger(shop: Shop) -> None:
-    posted = [(await journal(shop, amount)).body["entry_id"] for amount in (40, 2.5)]
-    told = await good(shop, "GET", f"{V1}/reports/ledger/1010-CASH")
-    assert [(line["amount"], line["is_debit"], line["entry_id"]) for line in told["lines"]] == [
-        ("40.00", True, posted[0]), ("2.50", True, posted[1]),
-    ]  # fmt: skip
-    first = await good(shop, "GET", f"{V1}/reports/ledger/1010-CASH?limit=1")
-    rest = await good(shop, "GET", f"{V1}/reports/ledger/1010-CASH?cursor={first['next_cursor']}")
-    assert first["lines"] + rest["lines"] == told["lines"]
-    unknown = await shop.send("GET", f"{V1}/reports/ledger/9999-NOBODY")
-    assert (unknown.status, unknown.body["code"]) == (404, "unknown-account")
-
-
 async def test_post_api_accounts_and_their_balance(shop: Shop) -> None:
     asked = {"code": "1001-CASH", "name": "Cash", "ccy": "EUR"}
     told = await good(shop, "POST", "/api/accounts", asked)
@@ -343,6 +315,7 @@ async def test_the_examples_show_the_members_that_are_told(shop: Shop) -> None:
     for path, name in (
         ("accounts/{account}", alice), ("accounts/{account}/balance", alice), ("transactions", ""),
         ("reports/trial_balance", ""), ("reports/ledger/{account}", "1010-CASH"),
+        ("reports/pnl", ""), ("reports/balance_sheet", ""),
     ):  # fmt: skip
         told = await good(shop, "GET", f"{V1}/{path.format(account=name)}")
         shown = TOLD["GET", f"{V1}/{path}"]
