@@ -12,7 +12,9 @@ from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_curs
 from libs.common.db import Connection, Pool
 from libs.common.errors import Fault, Problem
 from libs.common.http import App, json_response, router
+from libs.common.json_text import parse_json
 from libs.common.money import to_text
+from libs.common.problems import malformed
 from libs.common.traces import start_span
 from services.ledger import balance_reads
 from services.ledger.account_sum import add_up
@@ -204,10 +206,9 @@ def _object_text(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        value = None
+        value = parse_json(text.encode())
+    except Problem as refused:
+        raise malformed([Fault("/metadata", f"must be a JSON object: {refused.detail}")]) from refused
     if not isinstance(value, dict):
-        detail = "must be a JSON object"
-        raise Problem(422, "malformed", f"/metadata {detail}.", errors=[Fault("/metadata", detail)])
+        raise malformed([Fault("/metadata", "must be a JSON object")])
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

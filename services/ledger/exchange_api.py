@@ -26,6 +26,7 @@ from services.ledger.importing import JournalImport
 PREFIX: Final = "/api/v1/ledgers/{ledger}"
 
 _HASH: Final = re.compile(r"[0-9a-fA-F]{64}")
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SEQUENCE: Final = re.compile(r"[0-9]{1,18}")
 _LEDGER: Final = {"name": "ledger", "in": "path", "required": True, "schema": {"type": "string"}}
 _NDJSON: Final = "application/x-ndjson"
@@ -108,6 +109,8 @@ def _day(query: Mapping[str, str], name: str) -> date | None:
     if text is None:
         return None
     try:
+        if not _DAY.fullmatch(text):
+            raise ValueError(text)
         return date.fromisoformat(text)
     except ValueError as wrong:
         raise malformed([Fault(f"/{name}", "is a date such as 2026-11-21")]) from wrong

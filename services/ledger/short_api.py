@@ -43,7 +43,15 @@ from services.ledger.short_forms import Form
 from services.ledger.short_numbers import EVERY, exact_amounts
 from services.ledger.short_read_api import TAG, V1, ShortReadApi
 from services.ledger.state import Ledger
-from services.ledger.writes import DRY_RUN_PARAMETER, KEY_PARAMETER, ask_under, asker_of, is_dry_run, status_of
+from services.ledger.writes import (
+    DRY_RUN_PARAMETER,
+    DRY_RUN_TOLD,
+    KEY_PARAMETER,
+    ask_under,
+    asker_of,
+    is_dry_run,
+    status_of,
+)
 
 STRICT: Final = ConfigDict(extra="forbid", strict=True)
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -258,11 +266,16 @@ def _operation(post: ShortPost) -> Operation:
     name = f"Short{post.form.__name__}"
     content = {"schema": {"$ref": REF.format(model=name)}, "example": short_examples.ASKED[post.path.rstrip("/")]}
     told = {"schema": {"type": "object"}, "example": short_examples.TOLD["POST", post.path.rstrip("/")]}
+    responses = {"201": {"description": "Done.", "content": {"application/json": told}}}
+    parameters = [KEY_PARAMETER]
+    if post.scope == "ledger:post":
+        responses["200"] = {**responses["201"], "description": DRY_RUN_TOLD}
+        parameters = [*parameters, DRY_RUN_PARAMETER]
     entry = {
         "tags": [TAG],
         "summary": post.summary,
-        "parameters": [KEY_PARAMETER, DRY_RUN_PARAMETER] if post.scope == "ledger:post" else [KEY_PARAMETER],
+        "parameters": parameters,
         "requestBody": {"required": True, "content": {"application/json": content}},
-        "responses": {"201": {"description": "Done.", "content": {"application/json": told}}},
+        "responses": responses,
     }
     return Operation("POST", post.path, post.scope, entry, {name: (post.adapter, "validation")})

@@ -55,7 +55,9 @@ class Write:
         for place, parameter in (("{ledger}", LEDGER_PARAMETER), ("{id}", ID_PARAMETER), ("{code}", CODE_PARAMETER)):
             if place in path:
                 parameters = [*parameters, parameter]
+        responses = {str(self.status): told("Done.", schema)}
         if self.scope == "ledger:post" and "/holds" not in path:
+            responses["200"] = told(DRY_RUN_TOLD, {"type": "object"})
             parameters = [*parameters, DRY_RUN_PARAMETER]
         entry = {
             "summary": self.summary,
@@ -64,13 +66,17 @@ class Write:
                 "required": True,
                 "content": {"application/json": {"schema": {"$ref": REF.format(model=name)}}},
             },
-            "responses": {
-                str(self.status): {"description": "Done.", "content": {"application/json": {"schema": schema}}}
-            },
+            "responses": responses,
         }
         add_hot_route(app, path, self.respond, Operation(self.method, path, self.scope, entry, models))
 
 
+def told(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON answer's place in the document."""
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+DRY_RUN_TOLD = "What would have been posted, asked with dry_run: the same members, without a sequence."
 LEDGER_PARAMETER = {"name": "ledger", "in": "path", "required": True, "schema": {"type": "string"}}
 ID_PARAMETER = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 DRY_RUN_PARAMETER = {

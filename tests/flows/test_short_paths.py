@@ -1,7 +1,7 @@
 """The short paths through the gateway: every path that small ledgers' clients know, as those clients send it.
 
-One test for each row of docs/guides/short-paths.md (reports: test_short_reports.py). Each looks at the long path too: what was asked in other words is
-in the same books.
+One test for each row of docs/guides/short-paths.md (reports are in test_short_reports.py). Each looks at the long path
+too: what was asked in other words is in the same books.
 """
 
 from typing import Any

@@ -207,5 +207,6 @@ async def test_an_account_that_means_something_else_stops_the_import(exchange: E
 async def test_what_the_request_itself_does_wrong(exchange: Exchange) -> None:
     assert (await exchange.export("xlsx"))[0] == 404
     assert (await exchange.export("hledger", "?sequence=x"))[0] == 422
-    assert (await exchange.export("hledger", "?from=x"))[0] == 422
+    for day in ("x", "20260131", "2026-W01-1", "0000-00-00", "2026-02-30"):
+        assert (await exchange.export("hledger", f"?from={day}"))[0] == 422, day
     assert (await exchange.export("hledger", ledger="none"))[0] == 404
