@@ -23,7 +23,7 @@ from libs.common.journal import (
     TransferRequest,
 )
 from libs.common.money import to_text
-from libs.common.periods import ADJUST, BACKDATE, DayClose, PeriodStep
+from libs.common.periods import ADJUST, BACKDATE, DayClose, PeriodStep, YearStep
 from services.ledger.domain import AtomicRequest, Request
 from tests.ledger.asking import account
 from tests.properties.plain_model import PlainModel
@@ -37,6 +37,7 @@ CHART: Final = (
     account("BOB", "liability", overdraft=Overdraft(policy="limit", limit="20.00")),
     account("SALES", "income"),
     account("RENT", "expense"),
+    account("RETAINED", "equity"),
     account("EURO", currency="EUR"),
     account("EURODEBT", "liability", "EUR", overdraft="none"),
     account("OWED", control_owner="api"),
@@ -45,7 +46,7 @@ CHART: Final = (
 )
 DOLLARS: Final = ("BANK", "CASH", "ALICE", "BOB", "SALES", "RENT", "CASH", "ALICE", "BOB", "SALES", "OWED")
 ODD: Final = ("ALL", "STOCK", "NOBODY", "EURO", "OWED")
-ANY_CODE: Final = ("BANK", "CASH", "ALICE", "BOB", "ALL", "N1", "N2", "N3", "N1", "N2", "N3")
+ANY_CODE: Final = ("BANK", "BANK", "SALES", "CASH", "ALICE", "BOB", "ALL", "N1", "N2", "N3", "N1", "N2", "N3")
 PERMITS: Final = (frozenset[str](), frozenset[str](), frozenset({BACKDATE}), frozenset({ADJUST, BACKDATE}))
 
 
@@ -249,7 +250,8 @@ class Drawing:
 
     def _overdraft(self) -> Overdraft:
         limit = self.random.choice(["5.00", "50.00", "1.001"])
-        return self.random.choice([Overdraft(policy="unlimited"), Overdraft(policy="limit", limit=limit)])
+        policies = [Overdraft(policy="unlimited"), Overdraft(policy="none"), Overdraft(policy="limit", limit=limit)]
+        return self.random.choice(policies)
 
     def opening(self) -> AccountRequest:
         code = self.random.choice(["N1", "N2", "N3", "BANK"])
@@ -269,7 +271,7 @@ class Drawing:
         code, patch = self.random.choice(ANY_CODE), AccountPatch(name=f"Named {self._number()}")
         if self._rarely(2):
             patch["parent"] = code if self._rarely(6) else self._parent()
-        if self._rarely(3) and code != "ALL":
+        if self._rarely(2) and code != "ALL":
             patch["overdraft"] = self._overdraft()
         if (version := self._version(code)) is not None:
             patch["expected_version"] = version
@@ -293,8 +295,16 @@ class Drawing:
     def day(self) -> DayClose:
         return DayClose(day=self.model.now.date() - timedelta(days=self.random.choice([0, 1, 1, 3, 10, 30])))
 
-    def month(self) -> PeriodStep:
+    def year(self) -> YearStep:
+        step = self.random.choice(["close", "close", "reopen"])
+        retained = "RETAINED" if not self._rarely(8) else None
+        return YearStep(year=2019, step=step, reason="drawn", retained_earnings=retained)  # type: ignore[arg-type]
+
+    def month(self) -> PeriodStep | YearStep:
         closing = self.model.closing
+        ahead = closing.months is not None and (closing.months.month == 11 or 2019 in closing.years)
+        if self._rarely(8) or (ahead and self._rarely(2)):
+            return self.year()
         last = closing.softly or self.model.now.date() - timedelta(days=70)
         wanted = last + timedelta(days=self.random.choice([0, 0, 1, 1, 1, 32]))
         step = self.random.choice(["soft-close", "close", "reopen", "reopen"])
@@ -303,7 +313,7 @@ class Drawing:
 
 MAKERS: Final[dict[Callable[[Drawing], Request], int]] = {
     Drawing.entry: 30, Drawing.transfer: 10, Drawing.reversal: 6, Drawing.several: 5, Drawing.hold: 12,
-    Drawing.capture: 12, Drawing.release: 4, Drawing.expire: 4, Drawing.opening: 3, Drawing.change: 3,
-    Drawing.standing: 4, Drawing.day: 2, Drawing.month: 4,
+    Drawing.capture: 12, Drawing.release: 4, Drawing.expire: 4, Drawing.opening: 3, Drawing.change: 6,
+    Drawing.standing: 4, Drawing.day: 2, Drawing.month: 6,
 }  # fmt: skip
 """How often each is asked for."""

@@ -3,11 +3,15 @@
 Its fiscal year begins on 1 January, so a month is a calendar month.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from libs.common.journal import EntryRequest
-from libs.common.periods import ADJUST, BACKDATE, DayClose, PeriodStep
+from libs.common.periods import ADJUST, BACKDATE, DayClose, PeriodStep, YearStep
+
+Carried = Sequence[tuple[str, int]]
+"""The lines of a year's end: account, and debits less credits."""
 
 
 def first_of(month: int) -> date:
@@ -32,6 +36,7 @@ class PlainClosing:
     days: date | None = None
     softly: date | None = None
     months: date | None = None
+    years: Mapping[int, Carried] = field(default_factory=dict)
 
     def place(self, request: EntryRequest, today: date, permits: frozenset[str]) -> tuple[date, set[str]]:
         """The day an entry is dated, and what stands against it."""
@@ -90,10 +95,42 @@ class PlainClosing:
         return set(), 1
 
     def _reopen(self, month: int, first_on: date | None) -> tuple[set[str], int]:
-        if self.softly is None or month != month_of(self.softly):
+        is_year_end = month % 12 == 11 and month // 12 in self.years
+        if self.softly is None or month != month_of(self.softly) or is_year_end:
             return {"period-out-of-order"}, 0
         earlier = first_on is not None and month_of(first_on) < month
         if self.months == self.softly:
             self.months = last_of(month - 1) if earlier else None
         self.softly = last_of(month - 1) if earlier else None
         return set(), 1
+
+    def close_year(
+        self, step: YearStep, today: date, first_on: date | None, nominal: Mapping[str, int]
+    ) -> tuple[set[str], list[Carried]]:
+        """What stands against it; else its records, each with the lines it posts: the year's end, and that it is."""
+        if step.year in self.years:
+            return set(), []
+        december = step.year * 12 + 11
+        if last_of(december) <= (self.months or date.min):
+            return {"period-out-of-order"}, []
+        faults, _ = self._close(december, True, today, first_on)
+        faults |= {"retained-earnings-missing"} if step.retained_earnings is None and nominal else set()
+        if faults:
+            return faults, []
+        carried = [(code, -balance) for code, balance in nominal.items()]
+        if sum(nominal.values()):
+            carried.append((step.retained_earnings or "", sum(nominal.values())))
+        self.years = {**self.years, step.year: carried}
+        return set(), [carried, []] if carried else [[]]
+
+    def reopen_year(self, year: int, first_on: date | None) -> tuple[set[str], list[Carried]]:
+        """The same of a year that is opened again: that it is, and its end taken back."""
+        if year not in self.years:
+            return {"period-out-of-order"}, []
+        carried, kept = self.years[year], self.years
+        self.years = {other: lines for other, lines in kept.items() if other != year}
+        faults, _ = self._reopen(year * 12 + 11, first_on)
+        if faults:
+            self.years = kept
+            return faults, []
+        return set(), [[], [(code, -amount) for code, amount in carried]] if carried else [[]]

@@ -22,9 +22,9 @@ from libs.common.journal import (
     ReversalRequest,
     TransferRequest,
 )
-from libs.common.periods import DayClose, PeriodStep
+from libs.common.periods import DayClose, PeriodStep, YearStep
 from services.ledger.domain import AtomicRequest, Request
-from tests.properties.plain_closing import PlainClosing
+from tests.properties.plain_closing import Carried, PlainClosing
 from tests.properties.plain_values import (
     DECIMALS,
     FORGOTTEN,
@@ -62,7 +62,12 @@ class PlainModel:
 
     def posted(self, code: str, through: date = date.max, sequence: int = 2**62) -> int:
         """The posted balance on the normal side."""
-        return self._sum(self.lines, code, through, sequence)
+        normal = self.accounts[code].normal
+        return sum(
+            line.amount if line.side == normal else -line.amount
+            for line in self.lines
+            if line.account == code and line.effective_on <= through and line.sequence <= sequence
+        )
 
     def available(self, code: str) -> int:
         """What is posted less what holds take on the other side."""
@@ -72,14 +77,6 @@ class PlainModel:
         """What is pending on a side."""
         parts = (part for part in self.pending if part.account == code and part.sequence <= sequence)
         return sum(part.amount for part in parts if part.side == side)
-
-    def _sum(self, lines: list[Line], code: str, through: date, sequence: int) -> int:
-        normal = self.accounts[code].normal
-        return sum(
-            line.amount if line.side == normal else -line.amount
-            for line in lines
-            if line.account == code and line.effective_on <= through and line.sequence <= sequence
-        )
 
     # --- one request after the other ----------------------------------------------------------------------------------
 
@@ -141,13 +138,32 @@ class PlainModel:
                 self._capture(command.request, command)
             case ReleaseRequest() | ExpireRequest():
                 self._end(command.request, command)
-            case DayClose() | PeriodStep():
-                first_on = min((line.effective_on for line in self.lines), default=None)
-                faults, moves = self.closing.take(command.request, self.recorded_at.date(), first_on)
-                refuse(faults)
-                self.sequence += moves
+            case DayClose() | PeriodStep() | YearStep():
+                self._step(command.request)
             case _:
                 raise AssertionError(f"nothing is known of {command.request}")
+
+    def _step(self, step: DayClose | PeriodStep | YearStep) -> None:
+        today, first_on = self.recorded_at.date(), min((line.effective_on for line in self.lines), default=None)
+        moves: list[Carried]
+        if isinstance(step, YearStep):
+            ends = date(step.year, 12, 31)
+            signed = {"RENT": self.posted("RENT", ends), "SALES": -self.posted("SALES", ends)}
+            nominal = {code: balance for code, balance in signed.items() if balance}
+            if step.step == "close":
+                faults, moves = self.closing.close_year(step, today, first_on, nominal)
+            else:
+                faults, moves = self.closing.reopen_year(step.year, first_on)
+        else:
+            faults, count = self.closing.take(step, today, first_on)
+            moves, ends = [()] * count, today
+        refuse(faults)
+        for carried in moves:
+            self.sequence += 1
+            for code, amount in carried:
+                side = "debit" if amount > 0 else "credit"
+                self.lines.append(Line(self.sequence, code, side, abs(amount), ends))
+                self.accounts[code].moved = self.sequence
 
     # --- entries ------------------------------------------------------------------------------------------------------
 
@@ -186,7 +202,7 @@ class PlainModel:
         sums: dict[str | None, int] = {}
         for line in lines:
             kept = self.accounts.get(line.account)
-            faults |= self._line_faults(kept, line, service)
+            faults |= kept.refuses(line, service) if kept is not None else {"unknown-account"}
             amount = minor(line.amount, kept.currency) if kept is not None and not kept.summary else 0
             if isinstance(amount, str):
                 faults.add(amount)
@@ -196,21 +212,6 @@ class PlainModel:
         if not faults and any(sums.values()):
             faults.add("entry-not-balanced")
         return amounts, faults
-
-    def _line_faults(self, kept: Kept | None, line: LineRequest, service: str) -> set[str]:
-        if kept is None:
-            return {"unknown-account"}
-        if kept.summary:
-            return {"account-is-summary"}
-        into = "in" if line.side == kept.normal else "out"
-        found = {
-            "account-is-control": kept.owner not in (None, service),
-            "account-closed": kept.closed,
-            "account-frozen": kept.frozen in ("both", into),
-            "party-missing": kept.owner is not None and line.party is None,
-            "currency-mismatch": line.currency not in (None, kept.currency),
-        }
-        return {fault for fault, is_so in found.items() if is_so}
 
     def _change_of(self, code: str, lines: list[LineRequest], amounts: list[int]) -> int:
         """By how much the lines raise an account."""
@@ -347,8 +348,7 @@ class PlainModel:
             hold.captured[place] += amount
             if amount:
                 self.accounts[hold.lines[place][0]].moved = self.sequence
-        if not any(hold.left(place) for place in range(len(hold.lines))):
-            hold.status = "captured"
+        hold.status = "pending" if any(map(hold.left, range(len(hold.lines)))) else "captured"
 
     def _captured_line(self, hold: Held, place: int, text: str) -> LineRequest:
         code, side, _, party = hold.lines[place]
@@ -360,8 +360,8 @@ class PlainModel:
                 raise RefusedError(taken | {"capture-needs-lines"})
             return [(0, request.amount), (1, request.amount)]
         if request.lines is None:
-            left = [(place, hold.left(place)) for place in range(len(hold.lines)) if hold.left(place)]
-            return [(place, str(Decimal(amount).scaleb(-2))) for place, amount in left]
+            left = enumerate(map(hold.left, range(len(hold.lines))))
+            return [(place, str(Decimal(amount).scaleb(-2))) for place, amount in left if amount]
         asked = []
         for line in request.lines:
             assert line.line is not None, "a history goes by numbers"
@@ -410,8 +410,7 @@ class PlainModel:
         return {"parent-type-differs"} if self.accounts[parent].type != type_ else set()
 
     def _known(self, code: str) -> Kept:
-        if code not in self.accounts:
-            raise RefusedError(["unknown-account"])
+        refuse([] if code in self.accounts else ["unknown-account"])
         return self.accounts[code]
 
     def _change(self, request: AccountChangeRequest) -> None:

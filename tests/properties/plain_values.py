@@ -22,6 +22,7 @@ ORDER = (
     "insufficient-funds", "balance-condition-failed", "version-conflict", "account-code-taken", "unknown-currency",
     "unknown-parent", "parent-type-differs", "parent-is-below", "account-not-empty", "period-not-ended",
     "period-out-of-order",
+    "retained-earnings-missing",
 )  # fmt: skip
 """The rejections a history can meet, as docs/errors.md lists them."""
 
@@ -78,6 +79,20 @@ class Kept:
     moved: int
     frozen: str | None = None
     closed: bool = False
+
+    def refuses(self, line: LineRequest, service: str) -> set[str]:
+        """What stands against a line on it, whatever its amount."""
+        if self.summary:
+            return {"account-is-summary"}
+        into = "in" if line.side == self.normal else "out"
+        found = {
+            "account-is-control": self.owner not in (None, service),
+            "account-closed": self.closed,
+            "account-frozen": self.frozen in ("both", into),
+            "party-missing": self.owner is not None and line.party is None,
+            "currency-mismatch": line.currency not in (None, self.currency),
+        }
+        return {fault for fault, is_so in found.items() if is_so}
 
 
 @dataclass
