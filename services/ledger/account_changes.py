@@ -34,17 +34,20 @@ def patch_faults(patch: AccountPatch) -> list[Fault]:
 
 def change_account(state: LedgerState, request: AccountChangeRequest) -> AccountChanged | Rejection:
     """The account as the patch makes it."""
-    found = _found(state, request.code, request.patch.get("expected_version"))
-    if isinstance(found, Rejection):
-        return found
-    account, described = found
     patch, faults = request.patch, list[Fault]()
     metadata = patch.get("metadata")
     if metadata is not None and len(orjson.dumps(metadata)) > METADATA_BYTES_MAX:
         return reject("metadata-too-large", errors=[Fault("/metadata", "is too large")])
+    found = _found(state, request.code)
+    if isinstance(found, Rejection):
+        return found
+    account, described = found
     standing = _overdraft(account, patch)
     if isinstance(standing, Rejection):
         return standing
+    refused = _moved_on(account, described, patch.get("expected_version"))
+    if refused is not None:
+        return refused
     changes: dict[str, Any] = {
         name: value for name, value in patch.items() if name not in ("expected_version", "overdraft", "parent")
     }
@@ -53,6 +56,8 @@ def change_account(state: LedgerState, request: AccountChangeRequest) -> Account
         if isinstance(parent, Rejection):
             return parent
         changes["parent"] = parent
+    if account.code.startswith(PAIR_PREFIXES):
+        return reject("account-is-position", account=account.code)
     sheet = replace(described.sheet, **changes)
     if sheet.cash and sheet.cash_flow_class is not None:
         faults.append(Fault("/cash_flow_class", "classes what cash is exchanged for; a cash account has none"))
@@ -64,12 +69,17 @@ def change_account(state: LedgerState, request: AccountChangeRequest) -> Account
 
 def change_standing(state: LedgerState, request: StandingRequest) -> AccountChanged | Rejection:
     """The account frozen, unfrozen or closed; a closed one stays as it is."""
-    found = _found(state, request.code, request.expected_version)
+    found = _found(state, request.code)
     if isinstance(found, Rejection):
         return found
     account, described = found
     if account.closed:
         return reject("account-closed", account=account.code)
+    refused = _moved_on(account, described, request.expected_version)
+    if refused is not None:
+        return refused
+    if account.code.startswith(PAIR_PREFIXES):
+        return reject("account-is-position", account=account.code)
     if request.change == "closed" and (refused := _not_empty(account, described)):
         return refused
     standing = AccountStanding(
@@ -88,22 +98,25 @@ def change_standing(state: LedgerState, request: StandingRequest) -> AccountChan
     )
 
 
-def _found(state: LedgerState, code: str, expected_version: int | None) -> tuple[Account, Described] | Rejection:
+def _found(state: LedgerState, code: str) -> tuple[Account, Described] | Rejection:
     account, described = state.accounts.get(code), state.described.get(code)
     if account is None or described is None:
         return reject("unknown-account", account=code)
-    if code.startswith(PAIR_PREFIXES):
-        return reject("account-is-position", account=code)
-    if expected_version is not None and expected_version != described.version:
-        return reject(
-            "version-conflict",
-            f"{code} is at version {described.version}, not {expected_version}.",
-            [Fault("/expected_version", f"is {described.version} now")],
-            account=code,
-            version=described.version,
-            expected=expected_version,
-        )
     return account, described
+
+
+def _moved_on(account: Account, described: Described, expected_version: int | None) -> Rejection | None:
+    """Whether the account is not what the asker looked at."""
+    if expected_version is None or expected_version == described.version:
+        return None
+    return reject(
+        "version-conflict",
+        f"{account.code} is at version {described.version}, not {expected_version}.",
+        [Fault("/expected_version", f"is {described.version} now")],
+        account=account.code,
+        version=described.version,
+        expected=expected_version,
+    )
 
 
 def _overdraft(account: Account, patch: AccountPatch) -> AccountStanding | Rejection:
