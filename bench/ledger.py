@@ -1,6 +1,6 @@
 """How fast the ledger posts: writer direct, over HTTP, through the gateway, over Kafka, as a bulk; and a bare COPY.
 
-    python -m bench.ledger [--only writer,http,gateway,kafka,bulk] [--seconds 4] [--runs 3] [--json FILE]
+    python -m bench.ledger [--only writer,http,gateway,kafka,bulk,export] [--seconds 4] [--runs 3] [--json FILE]
 
 `writer` runs on a PostgreSQL of its own (fsync on), the others on a whole stack of their own in a temporary folder,
 with every guard and projection on. The load comes from this process, on the same machine. At the end the books are
@@ -17,7 +17,7 @@ import uvloop
 from bench import stack_load, writer_direct
 from bench.report import Report
 
-PARTS = ("writer", "http", "gateway", "kafka", "bulk")
+PARTS = ("writer", "http", "gateway", "kafka", "bulk", "export")
 
 
 async def measure(parts: list[str], runs: int, seconds: float, json_file: Path | None) -> None:

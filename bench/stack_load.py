@@ -48,6 +48,8 @@ async def measure(report: Report, parts: list[str], runs: int, seconds: float, r
                         await _http(report, stack, stack.gateway, "HTTP through the gateway", runs, seconds)
                     case "kafka":
                         await _kafka(report, stack, runs)
+                    case "export":
+                        await _beside_export(report, stack, ledger_url, runs, seconds)
                     case _:
                         await _bulk(report, stack, runs)
             await _verify(stack)
@@ -112,6 +114,40 @@ async def _http(report: Report, stack: Stack, url: str, name: str, runs: int, se
     for share in (0.5, 0.99, 0.999):
         report.add(f"{name}, p{100 * share:g}", [load.percentile_ms(share) for load in loads], "ms")
     report.add(f"{name}, one connection, p50", [load.percentile_ms(0.5) for load in idle], "ms")
+
+
+async def _beside_export(report: Report, stack: Stack, url: str, runs: int, seconds: float) -> None:
+    """The same load alone and beside exports of the whole log, one after another, at the ledger; in turn."""
+    token, chosen = stack.token(ORGANIZATION, ["controller"]), random.Random(1)
+    host = url.removeprefix("http://")
+
+    def request() -> bytes:
+        return post_request(host, "/api/v1/ledgers/main/entries", token, _body(chosen), str(new_id()))
+
+    await closed_loop(url, CONNECTIONS, seconds, request)
+    alone, beside, exported = [], [], []
+    for _ in range(runs):
+        alone.append((await closed_loop(url, CONNECTIONS, seconds, request)).per_s)
+        brought: list[int] = []
+        exporting = asyncio.create_task(_export(stack, url, brought))
+        beside.append((await closed_loop(url, CONNECTIONS, seconds, request)).per_s)
+        exporting.cancel()
+        [read] = await asyncio.gather(exporting, return_exceptions=True)
+        exported.append(sum(brought) / seconds / 1024**2)
+        assert isinstance(read, asyncio.CancelledError), read
+    quiet = report.add("posting alone", alone, "requests/s")
+    report.add("posting beside exports of the log", beside, "requests/s", quiet.value)
+    report.add("exported meanwhile", exported, "MiB/s")
+
+
+async def _export(stack: Stack, url: str, brought: list[int]) -> None:
+    """Exports until it is cancelled; `brought` gets the lengths of what came, bytes."""
+    async with aiohttp.ClientSession(url, headers=_controller(stack)) as session:
+        while True:
+            async with session.get("/api/v1/ledgers/main/export/ndjson") as answer:
+                assert answer.status == 200, await answer.text()
+                async for piece in answer.content.iter_any():
+                    brought.append(len(piece))
 
 
 async def _kafka(report: Report, stack: Stack, runs: int) -> None:
