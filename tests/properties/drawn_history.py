@@ -92,12 +92,13 @@ class Drawing:
             return self._again()
         request = self._weighed()(self)
         posts = isinstance(request, EntryRequest | TransferRequest | ReversalRequest)
+        sure = isinstance(request, EntryRequest) and all(line.condition for line in request.lines)
         return Command(
             request,
             f"own {self._number()}",
             "api" if not self._rarely(12) else "stock",
             self.random.choice(PERMITS),
-            dry_run=posts and self._rarely(10),
+            dry_run=posts and self._rarely(2 if sure else 10),
             lookup=not posts or self._rarely(3),
         )
 
@@ -183,6 +184,14 @@ class Drawing:
             effective_on=self._day(),
             if_closed="next-open-day" if self._rarely(4) else "reject",
         )
+
+    def sure(self) -> EntryRequest:
+        """An entry whose asker saw both accounts as they are."""
+        codes = self.random.sample(["BANK", "SALES", "BOB"], 2)
+        lines = [self._line(code, side, "1.00") for code, side in zip(codes, ["debit", "credit"], strict=True)]
+        for line in lines:
+            line.condition = Condition(version_equals=self.model.accounts[line.account].moved)
+        return EntryRequest(lines=lines)
 
     def transfer(self) -> TransferRequest:
         return TransferRequest(
@@ -271,6 +280,9 @@ class Drawing:
         code, patch = self.random.choice(ANY_CODE), AccountPatch(name=f"Named {self._number()}")
         if self._rarely(2):
             patch["parent"] = code if self._rarely(6) else self._parent()
+        below = [other for other in self.model.accounts if self.model.available(other) < 0]
+        if below and self._rarely(2):
+            return AccountChangeRequest(code=self.random.choice(below), patch={"overdraft": self._overdraft()})
         if self._rarely(2) and code != "ALL":
             patch["overdraft"] = self._overdraft()
         if (version := self._version(code)) is not None:
@@ -297,7 +309,7 @@ class Drawing:
 
     def year(self) -> YearStep:
         step = self.random.choice(["close", "close", "reopen"])
-        retained = "RETAINED" if not self._rarely(8) else None
+        retained = "RETAINED" if self._rarely(2) else None
         return YearStep(year=2019, step=step, reason="drawn", retained_earnings=retained)  # type: ignore[arg-type]
 
     def month(self) -> PeriodStep | YearStep:
@@ -307,13 +319,13 @@ class Drawing:
             return self.year()
         last = closing.softly or self.model.now.date() - timedelta(days=70)
         wanted = last + timedelta(days=self.random.choice([0, 0, 1, 1, 1, 32]))
-        step = self.random.choice(["soft-close", "close", "reopen", "reopen"])
+        step = self.random.choice(["soft-close", "close", "close", "reopen"])
         return PeriodStep(period=f"{wanted:%Y-%m}", step=step, reason="drawn")  # type: ignore[arg-type]
 
 
 MAKERS: Final[dict[Callable[[Drawing], Request], int]] = {
-    Drawing.entry: 30, Drawing.transfer: 10, Drawing.reversal: 6, Drawing.several: 5, Drawing.hold: 12,
+    Drawing.entry: 30, Drawing.sure: 6, Drawing.transfer: 10, Drawing.reversal: 6, Drawing.several: 5, Drawing.hold: 12,
     Drawing.capture: 12, Drawing.release: 4, Drawing.expire: 4, Drawing.opening: 3, Drawing.change: 6,
-    Drawing.standing: 4, Drawing.day: 2, Drawing.month: 6,
+    Drawing.standing: 4, Drawing.day: 2, Drawing.month: 8,
 }  # fmt: skip
 """How often each is asked for."""
