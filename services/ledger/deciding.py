@@ -122,6 +122,7 @@ def decide_in_slices(state: LedgerState, wishes: list[J], at: datetime) -> "Gene
             wish.permits,
         )
         if wish.request.__class__ is AtomicRequest:
+            assert not wish.dry_run, "what is posted all or none is not tried"
             outcome = yield from _post_atomically(state, prepared, wish.request, stamp)
         elif wish.dry_run:
             prepared.dry_runs += 1
