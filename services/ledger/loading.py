@@ -51,11 +51,11 @@ def needs_of(state: LedgerState, wishes: Sequence[Asked]) -> Needs:
     """What the wishes need beyond what the state has. A reversal's accounts are known once its target is loaded.
 
     Ids that a caller gives are always looked up: "exists already" stands before "insufficient funds", and a rejection
-    inserts no entry on which the database could say so.
+    inserts no entry on which the database could say so. So are keys of expiries, whose "not yet" is not remembered.
     """
     needs = Needs()
     for wish in wishes:
-        if wish.lookup and (wish.scope, wish.key) not in state.requests:
+        if (wish.lookup or isinstance(wish.request, ExpireRequest)) and (wish.scope, wish.key) not in state.requests:
             needs.keys.add((wish.scope, wish.key))
         if isinstance(wish.request, AtomicRequest):
             for entry in wish.request.entries:
