@@ -163,7 +163,8 @@ async def load_requests(
 def rejection_from(text: str) -> Rejection:
     """The rejection that was remembered as this text."""
     stored = orjson.loads(text)
-    return Rejection(stored["code"], stored["detail"], stored["facts"], [Fault(*fault) for fault in stored["errors"]])
+    errors = [Fault(*fault) for fault in stored["errors"]]
+    return Rejection(stored["code"], stored["detail"], stored["facts"], errors or ())
 
 
 async def load_entries(
