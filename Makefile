@@ -71,6 +71,10 @@ test: $(READY) ## every test, on real PostgreSQL and real Kafka
 test-fast: $(READY) ## the tests that need no PostgreSQL, Kafka, stack or sockets: under 20 s on a quiet machine
 	@$(BIN)/pytest -n auto -m "not database and not kafka and not stack and not sockets" $(PYTEST_FLAGS)
 
+.PHONY: explore
+explore: $(READY) ## the property tests with examples that nobody has tried yet
+	@$(BIN)/pytest tests/properties tests/common tests/ledger/test_csv_text.py --hypothesis-profile=explore $(PYTEST_FLAGS)
+
 .PHONY: reliability
 reliability: $(READY) ## kill -9 and other faults under load, ROUNDS=5 of each kind
 	@$(BIN)/python -m tests.reliability.rounds --rounds $(ROUNDS)

@@ -6,6 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from _pytest.terminal import TerminalReporter
+from hypothesis import settings
 
 from libs.cli import session
 from libs.cli.session import Stack
@@ -14,6 +15,10 @@ from libs.devstack.jars import KAFKA_VERSION
 from tests.support import run
 from tests.support.kafka import KafkaBroker
 from tests.support.postgres import PostgresServer
+
+settings.register_profile("same", derandomize=True)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile("same")  # `make explore` draws other examples; the suite is the same for everybody
 
 _NOT_RUN = "not run: "
 _FOLDER_MARKS = {"devstack": "stack", "reliability": "stack", "gateway": "sockets"}
