@@ -229,6 +229,7 @@ async def places(postgres: PostgresServer, ledger_template: str) -> AsyncIterato
             await postgres.drop_database(dsn)
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mix=MIXES)
 async def test_batches_of_one_of_some_and_of_all_leave_the_same_books(places: list[Place], mix: list[Asked]) -> None:
