@@ -12,7 +12,7 @@ from libs.common.consumer import Batch, Consumer
 from libs.common.errors import Transient
 from tests.common.consumer_bench import Remembered
 from tests.support.kafka import KafkaBroker
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresServer, end_connections
 
 pytestmark = [pytest.mark.database, pytest.mark.kafka]
 
@@ -121,10 +121,7 @@ async def test_acknowledged_but_not_marked_is_published_again(dsn: str, pool: db
 
     async def publish_and_break(messages: Sequence[Message]) -> None:
         await first(messages)
-        await pool.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity "
-            "where application_name = 'one-outbox' and datname = current_database()"
-        )
+        await end_connections(dsn, "one-outbox")
 
     broken = outbox.Relay(dsn, publish_and_break, name="one")
     with pytest.raises(Exception) as lost:  # noqa: PT011

@@ -19,6 +19,7 @@ from services.ledger.verify import verify
 from tests.ledger.asking import account, entry, open_accounts, tell
 from tests.ledger.conftest import LedgerDatabase
 from tests.ledger.wire import eventually, running
+from tests.support.postgres import end_connections
 
 pytestmark = pytest.mark.database
 ASKER = Asker("demo", "api", "alice", "api/alice")
@@ -180,9 +181,7 @@ async def test_it_stops_between_two_slices_and_gives_its_claim_back(ledgers: Boo
 async def test_a_database_that_is_away_is_waited_for(database: LedgerDatabase, auditor: Pool, ledgers: Books) -> None:
     prover = Prover(auditor, duty=1.0, observe_s=0.01, idle_s=0.01)
     async with running(prover.run):
-        await wreck(
-            database, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'test-auditor'"
-        )
+        await end_connections(database.admin, "test-auditor")
 
         async def settled() -> bool:
             try:

@@ -25,6 +25,7 @@ from tests.ledger.conftest import LedgerDatabase
 from tests.ledger.relaying import admin_of, assert_complete, behind, caught_up, post, relaying, sequences, violations
 from tests.ledger.wire import Wire, entry_body, eventually, open_wire, running
 from tests.support.kafka import KafkaBroker
+from tests.support.postgres import end_connections
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.database]
@@ -292,10 +293,7 @@ async def test_a_connection_that_breaks_is_replaced(
     async with running(relaying(auditor, wire).run):
         for _ in range(3):
             await post(books, 10)
-            async with admin_of(database) as admin:
-                await admin.execute(
-                    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'test-auditor'"
-                )
+            await end_connections(database.admin, "test-auditor")
             await post(books, 10)
             await caught_up(auditor)
     assert_complete(sequences(await wire.read(wire.topics.facts)), 63)

@@ -17,6 +17,22 @@ from tests.support import run
 _MAX_NAME_CHARACTERS = 63
 
 
+async def end_connections(admin_dsn: str, application_name: str) -> None:
+    """Ends the connections of this name to this database, as an operator or a failover would.
+
+    To this database only: other workers run the same test in the same server.
+    """
+    connection = await asyncpg.connect(admin_dsn)
+    try:
+        await connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where application_name = $1 and datname = current_database()",
+            application_name,
+        )
+    finally:
+        await connection.close()
+
+
 class PostgresServer:
     """Fixture `postgres`."""
 

@@ -47,6 +47,15 @@ def strange_folders(tree: Tree) -> Iterator[str]:
             yield f"{path}: tests/{parts[1]} is none of the folders that mirror the source or name a kind of proof"
 
 
+def ends_strangers(tree: Tree) -> Iterator[str]:
+    for path, text in tree.items():
+        if not path.startswith("tests/") or path == "tests/support/postgres.py" or path.startswith("tests/tidy/"):
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            if "pg_terminate_backend(pid)" in line:
+                yield f"{path}:{number}: ends connections of other workers' databases too; use end_connections"
+
+
 RULES = [
     Rule(
         "no mocks, no patches",
@@ -65,5 +74,11 @@ RULES = [
         strange_folders,
         bad={"tests/various/test_a.py": ""},
         good={"tests/ledger/test_domain.py": "", "tests/test_tidy.py": ""},
+    ),
+    Rule(
+        "a test ends the connections of its own database alone",
+        ends_strangers,
+        bad={"tests/ledger/test_a.py": "SQL = 'select pg_terminate_backend(pid) from pg_stat_activity'\n"},
+        good={"tests/ledger/test_a.py": "await end_connections(database.admin, 'test-auditor')\n"},
     ),
 ]
