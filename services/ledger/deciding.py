@@ -7,7 +7,7 @@ know of one another: a key, an entry id or an external id that was used by one o
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from libs.common.errors import Fault, Rejection
@@ -40,8 +40,7 @@ class Wished(Protocol):
 J = TypeVar("J", bound=Wished)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The answer to one request: the records it became, what was remembered before, or a rejection."""
 
     sequence: int = 0
@@ -76,7 +75,7 @@ class Prepared(Generic[J]):
     @property
     def moves(self) -> set[str]:
         """The codes of the accounts whose balances it moves: only after it lands do the tables have them."""
-        return {row.code for row in self.batch.touched.values()}
+        return {account.code for account in self.batch.touched.values()}
 
     @property
     def held(self) -> set[UUID]:
@@ -154,7 +153,7 @@ def _conclude(
 
 def _append(state: LedgerState, prepared: Prepared[J], record: Record, stamp: Stamp) -> Sealed:
     """Puts a record behind the head and into the batch, and lets later requests of the batch know of its ids."""
-    versions = {account.no: account.version for account in record.moved_accounts()}
+    prepared.batch.expect(record)
     if isinstance(record, EntryPosted):
         state.entries[record.id] = KnownEntry(record.id, state.sequence + 1, None)
         prepared.entry_ids.append(record.id)
@@ -162,7 +161,7 @@ def _append(state: LedgerState, prepared: Prepared[J], record: Record, stamp: St
             state.external_ids[record.external_id] = record.id
             prepared.external_ids.append(record.external_id)
     sealed = append(state, record, stamp)
-    prepared.batch.add(record, sealed, versions)
+    prepared.batch.add(record, sealed)
     return sealed
 
 

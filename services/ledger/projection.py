@@ -5,7 +5,7 @@ one step, as one row per key. Any mix of records in one batch leaves the same ta
 are concatenated, moved rows keep their last state (and the version they were decided on), sums are added up.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from services.ledger.closing_records import PeriodMoved
 from services.ledger.domain import Stamp
 from services.ledger.hold_records import HoldLifted, HoldPlaced
 from services.ledger.records import EntryPosted, Record, Sealed
-from services.ledger.state import AccountSheet
+from services.ledger.state import Account, AccountSheet
 
 BLOCK_BITS = 16
 """Daily totals are kept by blocks of 2**16 sequences, so that they can be added up as of any of them."""
@@ -41,18 +41,6 @@ class Rows:
     def columns(self) -> tuple[tuple[Any, ...], ...]:
         """The rows column by column."""
         return tuple(zip(*self.rows, strict=True)) if self.rows else ((),) * self.width
-
-
-class Moved(NamedTuple):
-    """An account's sums as the batch leaves them: values, for the account itself moves on with the next batch."""
-
-    code: str
-    currency: str | None
-    debits: int
-    credits: int
-    version: int
-    pending_debits: int
-    pending_credits: int
 
 
 class HeldLine(NamedTuple):
@@ -88,8 +76,8 @@ class Batch:
     revised: list[dict[str, Any]] = field(default_factory=list)
     changes: Rows = field(default_factory=lambda: Rows(2))
     decided_on: dict[int, int] = field(default_factory=dict)
-    touched: dict[int, Moved] = field(default_factory=dict)
-    daily: dict[tuple[int, date, int], list[int]] = field(default_factory=dict)
+    touched: dict[int, Account] = field(default_factory=dict)
+    daily: dict[tuple[date, int], dict[int, list[int]]] = field(default_factory=dict)
     parties: dict[tuple[int, str], list[int]] = field(default_factory=dict)
     holds: dict[UUID, Held] = field(default_factory=dict)
     hold_lines: dict[tuple[UUID, int], HeldLine] = field(default_factory=dict)
@@ -97,14 +85,20 @@ class Batch:
     closings: Rows = field(default_factory=lambda: Rows(7))
     backdatings: Rows = field(default_factory=lambda: Rows(2))
 
-    def add(self, record: Record, sealed: Sealed, versions: dict[int, int]) -> None:
-        """Folds one record in, after the state moved over it; `versions` are those its accounts had before."""
+    def expect(self, record: Record) -> None:
+        """Notes the versions that a record's accounts have before the state moves over it; the batch's first stay."""
+        decided_on = self.decided_on
+        for account in record.moved_accounts():
+            if account.no not in decided_on:
+                decided_on[account.no] = account.version
+
+    def add(self, record: Record, sealed: Sealed) -> None:
+        """Folds one record in, after the state moved over it."""
         self.log.rows.append((sealed.sequence, sealed.payload.decode(), sealed.hash))
-        for no, version in versions.items():
-            self.decided_on.setdefault(no, version)
+        if record.__class__ is EntryPosted:
+            self._add_entry(record, sealed.sequence)
+            return
         match record:
-            case EntryPosted():
-                self._add_entry(record, sealed.sequence)
             case AccountOpened():
                 self._add_account(record, sealed)
             case AccountChanged():
@@ -149,28 +143,21 @@ class Batch:
                 len(record.entry_lines),
             )
         )
-        on, block, add_line = record.effective_on, sequence >> BLOCK_BITS, self.lines.rows.append
+        on, add_line = record.effective_on, self.lines.rows.append
+        day = self.daily.setdefault((on, sequence >> BLOCK_BITS), {})
         for place, entry_line in enumerate(record.entry_lines, 1):
-            account, amount, debit = entry_line.account, entry_line.amount, entry_line.side == "debit"
-            balance, party = entry_line.balance_after, entry_line.party
-            add_line((account.no, sequence, place, debit, amount, account.currency, balance, on, party))
-            day = self.daily.get((account.no, on, block))
-            if day is None:
-                day = self.daily[account.no, on, block] = [0, 0]
-            day[0 if debit else 1] += amount
+            account, amount, party = entry_line.account, entry_line.amount, entry_line.party
+            no, debit = account.no, entry_line.side == "debit"
+            add_line((no, sequence, place, debit, amount, account.currency, entry_line.balance_after, on, party))
+            sums = day.get(no)
+            if sums is None:
+                sums = day[no] = [0, 0]
+            sums[0 if debit else 1] += amount
             if party is not None:
-                total = self.parties.setdefault((account.no, party), [0, 0])
+                total = self.parties.setdefault((no, party), [0, 0])
                 total[0 if debit else 1] += amount
-        for account, debit_total, credit_total in record.moved:
-            self.touched[account.no] = Moved(
-                account.code,
-                account.currency,
-                debit_total,
-                credit_total,
-                sequence,
-                account.pending_debits,
-                account.pending_credits,
-            )
+        for account, _, _ in record.moved:
+            self.touched[account.no] = account
         if record.backdated:
             self.backdatings.rows.append((sequence, on))
 
@@ -179,7 +166,7 @@ class Batch:
         self.accounts.append(_account_row(record.sheet, sealed))
         self.changes.rows.append((account.no, sealed.sequence))
         self.decided_on[account.no] = NEW
-        self.touched[account.no] = Moved(account.code, account.currency, 0, 0, sealed.sequence, 0, 0)
+        self.touched[account.no] = account
 
     def _add_change(self, record: AccountChanged, sealed: Sealed) -> None:
         """Comes alone in its batch: it is decided under the row lock."""
@@ -201,14 +188,14 @@ class Batch:
                     hold_line.party,
                 )
         for account in record.moved_accounts():
-            pending = account.pending_debits, account.pending_credits
-            self.pendings[account.no, sequence] = pending
-            self.touched[account.no] = Moved(
-                account.code, account.currency, account.debits, account.credits, sequence, *pending
-            )
+            self.pendings[account.no, sequence] = account.pending_debits, account.pending_credits
+            self.touched[account.no] = account
 
     def arguments(self) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        """The steps of the statement that have rows (see statement.py), and their arguments after the ledger's head."""
+        """The steps of the statement that have rows (see statement.py), and their arguments after the ledger's head.
+
+        To be made before the next batch is decided: accounts are taken as they are now, and move on with it.
+        """
         steps: list[str] = []
         arguments: list[Any] = []
         counts: list[int] = []
@@ -222,7 +209,7 @@ class Batch:
             ("changes", len(self.changes), lambda: map(_plain, self.changes.columns())),
             ("balances", 0 if self.holds else len(self.touched), self._balances),
             ("pending_balances", len(self.touched) if self.holds else 0, self._pending_balances),
-            ("daily", len(self.daily), self._daily),
+            ("daily", sum(map(len, self.daily.values())), self._daily),
             ("parties", len(self.parties), self._parties),
             ("holds", len(self.holds), self._holds),
             ("hold_lines", len(self.hold_lines), self._hold_lines),
@@ -244,40 +231,43 @@ class Batch:
 
     def _requests(self) -> Iterable[Any]:
         scopes, keys, fingerprints, sequences, rejections = self.requests.columns()
-        return scopes, keys, fingerprints, _plain(sequences), _some(rejections)
+        return _texts(scopes), _texts(keys), fingerprints, _plain(sequences), _texts(rejections)
 
     def _entries(self) -> Iterable[Any]:
-        rows = self.entries.columns()
-        dates = map(_plain, rows[3:5])
-        return rows[0], _plain(rows[1]), rows[2], *dates, rows[5], *map(_some, rows[6:10]), _plain(rows[10])
+        ids, sequences, kinds, *dates, descriptions, external_ids, services, documents, reverses, counts = (
+            self.entries.columns()
+        )
+        texts = map(_texts, (descriptions, external_ids, services, documents))
+        taken_back = _plain(reverses) if any(reverses) else None
+        return _plain(ids), _plain(sequences), _texts(kinds), *map(_plain, dates), *texts, taken_back, _plain(counts)
 
     def _lines(self) -> Iterable[Any]:
         rows = self.lines.columns()
-        return *map(_plain, rows[:5]), rows[5], *map(_plain, rows[6:8]), _some(rows[8])
+        return *map(_plain, rows[:5]), _texts(rows[5]), *map(_plain, rows[6:8]), _texts(rows[8])
 
     def _balances(self) -> Iterable[Any]:
         moved = self.touched.values()
         return (
-            _plain(self.touched),
-            _plain(row.debits for row in moved),
-            _plain(row.credits for row in moved),
-            _plain(row.version for row in moved),
-            _plain(self.decided_on[no] for no in self.touched),
-            [row.currency for row in moved],
+            _plain(list(self.touched)),
+            _plain([account.debits for account in moved]),
+            _plain([account.credits for account in moved]),
+            _plain([account.version for account in moved]),
+            _plain([self.decided_on[no] for no in self.touched]),
+            _texts([account.currency for account in moved]),
         )
 
     def _pending_balances(self) -> Iterable[Any]:
         moved = self.touched.values()
-        pending = (_plain(row.pending_debits for row in moved), _plain(row.pending_credits for row in moved))
-        return (*self._balances(), *pending)
+        debits, credits_ = [account.pending_debits for account in moved], [account.pending_credits for account in moved]
+        return *self._balances(), _plain(debits), _plain(credits_)
 
     def _daily(self) -> Iterable[Any]:
-        sums = zip(*self.daily.values(), strict=True)
-        return *map(_plain, zip(*self.daily, strict=True)), *map(_plain, sums)
+        rows = [(no, on, block, *sums) for (on, block), day in self.daily.items() for no, sums in day.items()]
+        return map(_plain, zip(*rows, strict=True))
 
     def _parties(self) -> Iterable[Any]:
         numbers, parties = zip(*self.parties, strict=True)
-        return _plain(numbers), parties, *map(_plain, zip(*self.parties.values(), strict=True))
+        return _plain(numbers), _texts(parties), *map(_plain, zip(*self.parties.values(), strict=True))
 
     def _holds(self) -> Iterable[Any]:
         status, expires_at, *rest = zip(*self.holds.values(), strict=True)
@@ -310,19 +300,30 @@ def _account_row(sheet: AccountSheet, sealed: Sealed) -> dict[str, Any]:
     }
 
 
-def _plain(values: Iterable[Any]) -> str:
-    """An array as PostgreSQL reads it, of numbers, dates, truths and nothing.
+def _plain(column: Sequence[Any]) -> str:
+    """An array as PostgreSQL reads it, of numbers, dates, ids, truths and nothing.
 
     JSON writes these as PostgreSQL does, and orjson a hundred times faster than asyncpg looks at every element. What is
     larger than 64 bits is written by Python.
     """
-    column = values if isinstance(values, tuple) else tuple(values)
     try:
         return f"{{{orjson.dumps(column)[1:-1].decode()}}}"
     except TypeError:
         return f"{{{','.join('null' if value is None else str(value) for value in column)}}}"
 
 
-def _some(column: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The column, or None where nothing is in it: unnest fills it up."""
-    return None if column.count(None) == len(column) else column
+def _texts(column: Sequence[str | None]) -> str | None:
+    """An array of texts as PostgreSQL reads it, or None where nothing is in it: unnest fills it up.
+
+    JSON quotes texts as PostgreSQL does, but for what it escapes.
+    """
+    if column.count(None) == len(column):
+        return None
+    written = orjson.dumps(column)
+    if b"\\" not in written:
+        return f"{{{written[1:-1].decode()}}}"
+    return f"{{{','.join('null' if text is None else _quoted(text) for text in column)}}}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -183,7 +183,7 @@ def seal(ledger: Ledger, epoch: int, sequence: int, body: dict[str, Any], reques
 @lru_cache(maxsize=64)
 def instant(at: datetime) -> str:
     """RFC 3339 in UTC with microseconds."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def entry_answer(payload: dict[str, Any], hash_: bytes, reversed_by: UUID | None = None) -> dict[str, Any]:

@@ -89,8 +89,7 @@ class Ledger:
         return (local - shift if shift < timedelta(hours=12) else local + timedelta(days=1) - shift).date()
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(NamedTuple):
     """The remembered outcome of a request that was accepted: the sequence of its last record."""
 
     sequence: int
@@ -170,7 +169,8 @@ class Closed(NamedTuple):
     @property
     def last(self) -> date | None:
         """The last day that is closed in any way."""
-        return max((day for day in self if day is not None), default=None)
+        days = [day for day in self if day is not None]
+        return max(days) if days else None
 
 
 NOTHING_CLOSED = Closed()

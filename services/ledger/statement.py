@@ -49,17 +49,20 @@ STEPS: Final[Mapping[str, Step]] = {
     select head.no, t.* from head, unnest(?::text::bigint[], ?::text[], ?::bytea[]) t"""),
     "requests": Step("""
     insert into requests (ledger_no, scope, key, fingerprint, sequence, rejection)
-    select head.no, t.* from head, unnest(?::text[], ?::text[], ?::bytea[], ?::text::bigint[], ?::text[]) t"""),
+    select head.no, t.* from head, unnest(?::text::text[], ?::text::text[], ?::bytea[], ?::text::bigint[],
+        ?::text::text[]) t"""),
     "entries": Step("""
     insert into entries (ledger_no, id, sequence, kind, effective_on, value_on, description, external_id,
         origin_service, origin_document, reverses, line_count)
-    select head.no, t.* from head, unnest(?::uuid[], ?::text::bigint[], ?::text[], ?::text::date[], ?::text::date[],
-        ?::text[], ?::text[], ?::text[], ?::text[], ?::uuid[], ?::text::smallint[]) t"""),
+    select head.no, t.* from head, unnest(?::text::uuid[], ?::text::bigint[], ?::text::text[], ?::text::date[],
+        ?::text::date[], ?::text::text[], ?::text::text[], ?::text::text[], ?::text::text[], ?::text::uuid[],
+        ?::text::smallint[]) t"""),
     "lines": Step("""
     insert into lines (ledger_no, account_no, sequence, line, debit, amount, currency, balance_after, effective_on,
         party)
     select head.no, t.* from head, unnest(?::text::integer[], ?::text::bigint[], ?::text::smallint[],
-        ?::text::boolean[], ?::text::numeric[], ?::text[], ?::text::numeric[], ?::text::date[], ?::text[]) t"""),
+        ?::text::boolean[], ?::text::numeric[], ?::text::text[], ?::text::numeric[], ?::text::date[],
+        ?::text::text[]) t"""),
     "accounts": Step("""
     insert into accounts (ledger_no, no, id, code, name, type, normal_side, currency, decimals, heading, parent_no,
         summary, control_owner, reconcilable, cash, cash_flow_class, monetary, translation, overdraft_policy,
@@ -88,7 +91,7 @@ STEPS: Final[Mapping[str, Step]] = {
     "balances": Step("""
     merge into balances b
     using (select head.no, t.* from head, unnest(?::text::integer[], ?::text::numeric[], ?::text::numeric[],
-        ?::text::bigint[], ?::text::bigint[], ?::text[])
+        ?::text::bigint[], ?::text::bigint[], ?::text::text[])
         t (account_no, debits, credits, version, decided_on, currency)) t
     on b.ledger_no = t.no and b.account_no = t.account_no
     when matched and b.version = t.decided_on then
@@ -99,7 +102,7 @@ STEPS: Final[Mapping[str, Step]] = {
     "pending_balances": Step("""
     merge into balances b
     using (select head.no, t.* from head, unnest(?::text::integer[], ?::text::numeric[], ?::text::numeric[],
-        ?::text::bigint[], ?::text::bigint[], ?::text[], ?::text::numeric[], ?::text::numeric[])
+        ?::text::bigint[], ?::text::bigint[], ?::text::text[], ?::text::numeric[], ?::text::numeric[])
         t (account_no, debits, credits, version, decided_on, currency, pending_debits, pending_credits)) t
     on b.ledger_no = t.no and b.account_no = t.account_no
     when matched and b.version = t.decided_on then
@@ -117,7 +120,8 @@ STEPS: Final[Mapping[str, Step]] = {
     do update set debits = daily_totals.debits + excluded.debits, credits = daily_totals.credits + excluded.credits"""),
     "parties": Step("""
     insert into party_balances (ledger_no, account_no, party, debits, credits)
-    select head.no, t.* from head, unnest(?::text::integer[], ?::text[], ?::text::numeric[], ?::text::numeric[]) t
+    select head.no, t.* from head, unnest(?::text::integer[], ?::text::text[], ?::text::numeric[],
+        ?::text::numeric[]) t
     on conflict (ledger_no, account_no, party)
     do update set debits = party_balances.debits + excluded.debits,
         credits = party_balances.credits + excluded.credits"""),

@@ -88,13 +88,16 @@ async def load_accounts(connection: Connection, ledger_no: int, codes: Sequence[
         """
         select l.epoch, l.sequence, l.hash, l.recorded_at, l.days_closed_through, l.soft_closed_through,
             l.closed_through,
-            (select coalesce(max(x.no), 0) + 1 from accounts x where x.ledger_no = l.no) as next_account_no,
-            a.no, a.id, a.code, a.type, a.normal_side, a.currency, a.decimals, a.summary, a.control_owner,
-            a.overdraft_policy, a.overdraft_limit, a.frozen, a.closed, b.debits, b.credits, b.version,
-            b.pending_debits, b.pending_credits
+            (select coalesce(max(x.no), 0) + 1 from accounts x where x.ledger_no = $1) as next_account_no, a.*
         from ledgers l
-        left join (accounts a join balances b on b.ledger_no = a.ledger_no and b.account_no = a.no)
-            on a.ledger_no = l.no and a.code = any($2::text[])
+        left join (
+            select a.no, a.id, a.code, a.type, a.normal_side, a.currency, a.decimals, a.summary, a.control_owner,
+                a.overdraft_policy, a.overdraft_limit, a.frozen, a.closed, b.debits, b.credits, b.version,
+                b.pending_debits, b.pending_credits
+            from unnest($2::text[]) k (code)
+            cross join lateral (select * from accounts where ledger_no = $1 and code = k.code limit 1) a
+            cross join lateral (select * from balances where ledger_no = $1 and account_no = a.no limit 1) b
+        ) a on true
         where l.no = $1
         """,
         ledger_no,

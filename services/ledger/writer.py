@@ -65,6 +65,7 @@ class LedgerWriter:
         self._lost_races = 0
         self._rounds_under_lock = 0
         self._task: asyncio.Task[None] | None = None
+        self._news: asyncio.Future[None] | None = None
 
     @property
     def cached_accounts(self) -> int:
@@ -89,6 +90,8 @@ class LedgerWriter:
         if self._task is None:
             name = f"writer {self.ledger.organization}/{self.ledger.code}"
             self._task = asyncio.create_task(self._run(), name=name, context=Context())
+        elif len(self._waiting) == self._limits.batch_requests:
+            self._tell()
 
     def forget(self) -> None:
         """Drops the cache, where memory is wanted elsewhere; only while nothing is under way."""
@@ -109,14 +112,17 @@ class LedgerWriter:
         flight: tuple[Prepared[QueuedWish], asyncio.Task[bool]] | None = None
         while self._waiting or flight is not None:
             following: Prepared[QueuedWish] | None = None
+            landed: Prepared[QueuedWish] | None = None
             self._in_hand = list(flight[0].wishes) if flight is not None else []
             if flight is None and (self._rounds_under_lock > 0 or isinstance(self._waiting[0].request, EXCLUSIVE)):
                 await self._round_under_lock()
                 continue
+            if flight is not None:
+                await self._landed_or_full(flight[1])
             if flight is None or self._full_batch_waits():
                 following = await self._prepare(self._take(), flight[0] if flight else None)
             if flight is not None:
-                again = await self._land(*flight)
+                landed, again = flight[0], await self._land(*flight)
                 flight = None
                 if again is not None:
                     self._state = None
@@ -124,6 +130,21 @@ class LedgerWriter:
                     continue
             if following is not None:
                 flight = following, asyncio.create_task(self._store(following), name="ledger statement")
+            if landed is not None:
+                await asyncio.sleep(0)  # the statement that follows is sent before anybody is answered
+                self._answer(landed)
+
+    async def _landed_or_full(self, statement: asyncio.Task[bool]) -> None:
+        """Until the statement has ended, or a full batch waits that can be decided meanwhile."""
+        while not statement.done() and not self._full_batch_waits():
+            self._news = asyncio.get_running_loop().create_future()
+            statement.add_done_callback(self._tell)
+            await self._news
+
+    def _tell(self, _: "asyncio.Task[bool] | None" = None) -> None:
+        """Wakes who waits for a statement's end or a full batch."""
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
 
     def _full_batch_waits(self) -> bool:
         return len(self._waiting) >= self._limits.batch_requests and not _goes_alone(self._waiting[0])
@@ -255,7 +276,7 @@ class LedgerWriter:
         return won
 
     async def _land(self, prepared: Prepared[QueuedWish], statement: asyncio.Task[bool]) -> list[QueuedWish] | None:
-        """Waits for the statement and answers; gives back the wishes to decide again, None if committed."""
+        """Waits for the statement; gives back the wishes to decide again, None if committed."""
         try:
             return await self._conclude(prepared, await statement, None)
         except asyncpg.PostgresError as error:
@@ -270,7 +291,6 @@ class LedgerWriter:
         match error:
             case None if won:
                 self._lost_races = 0
-                self._answer(prepared)
                 return None
             case None:
                 return self._lost_race(prepared.wishes)
@@ -323,7 +343,6 @@ class LedgerWriter:
                 await asyncio.sleep(pause_s)
                 pause_s = min(1.0, pause_s * 2)
             else:
-                self._answer(prepared)
                 return None
         for wish in prepared.wishes:
             _fail(wish, Transient("the database does not answer; send the request again with its key", 2))
@@ -353,7 +372,9 @@ class LedgerWriter:
             self._put_back(self._once_more(wishes))
             return
         again = await self._conclude(prepared, failure is None, failure)
-        if again is not None:
+        if again is None:
+            self._answer(prepared)
+        else:
             self._state = None
             self._put_back(again)
 

@@ -126,6 +126,60 @@ async def test_who_comes_while_a_statement_is_under_way_makes_one_batch(books: B
     assert [row[1] for row in written_by] == [1, 50]
 
 
+async def test_a_full_batch_that_comes_later_is_decided_while_the_statement_is_under_way(
+    books: Books, database: LedgerDatabase
+) -> None:
+    """Not only one that waits when the statement is sent; one that is not full waits for company until it ends."""
+    books.limits = Limits(batch_requests=10)
+    await open_accounts(books, account("A"), account("B"))
+    ledger = await books.get("demo", "main")
+    elsewhere = await asyncpg.connect(database.admin)
+    request = entry("A debit 1.00", "B credit 1.00")
+    try:
+        async with elsewhere.transaction():
+            await elsewhere.execute("select 1 from ledgers for update")
+            answers = [enqueue(books, ledger, wish(request))]
+            await until(lambda: not books.writer_of(ledger).queue_length)
+            answers += [enqueue(books, ledger, wish(request)) for _ in range(9)]
+            await asyncio.sleep(0.1)
+            assert books.writer_of(ledger).queue_length == 9
+            answers.append(enqueue(books, ledger, wish(request)))
+            await until(lambda: not books.writer_of(ledger).queue_length)
+        outcomes = await asyncio.gather(*answers)
+    finally:
+        await elsewhere.close()
+    assert [outcome.sequence for outcome in outcomes] == list(range(4, 15))
+
+
+TEXTS = [
+    "",
+    "null",
+    "NULL",
+    "{}",
+    "a,b",
+    'say "x"',
+    "back\\slash",
+    "\\",
+    "line\nline",
+    "tab\t\x01",
+    "žluťoučký 🐎",
+    " x ",
+]
+
+
+async def test_texts_are_stored_as_they_are(books: Books) -> None:
+    """A batch's texts travel as arrays in PostgreSQL's own words: whatever is special in them is kept."""
+    await open_accounts(books, account("A"), account("B"))
+    ledger = await books.get("demo", "main")
+    lines = "A debit 1.00", "B credit 1.00"
+    requests = [entry(*lines, description=text, external_id=text) for text in TEXTS]
+    await asyncio.gather(*(enqueue(books, ledger, wish(request)) for request in [*requests, entry(*lines)]))
+    async with books.pool.acquire() as connection:
+        rows = await connection.fetch("select description, external_id from entries order by sequence")
+        assert [row["external_id"] for row in rows] == [*TEXTS, None]
+        assert [row["description"] for row in rows][: len(TEXTS)] == TEXTS
+
+
 async def test_a_full_queue_says_so_at_once(books: Books, database: LedgerDatabase) -> None:
     books.limits = Limits(queue_requests=3)
     await open_accounts(books, account("A"), account("B"))
