@@ -61,7 +61,7 @@ def payment() -> EntryRequest:
 
 async def spread_run(dsn: str, codes: list[str], in_flight: int, waiting: int, seconds: float) -> float:
     """Entries per second over all ledgers: `in_flight` of them at work at a time, `waiting` requests at each."""
-    books = Books(await create_writer_pool(dsn, max_size=16), now, Limits())
+    books = Books(await create_writer_pool(dsn), now, Limits())
     ledgers = [await books.get("bench", code) for code in codes]
     chosen, started, posted = random.Random(1), time.perf_counter(), 0
 

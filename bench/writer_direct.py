@@ -22,6 +22,7 @@ from libs.common.journal import AccountRequest, EntryRequest, LineRequest
 from libs.devstack.backends import Embedded
 from libs.devstack.databases import ROLES, create_service, service_dsns, with_database
 from services.ledger.commands import Asker, Books, Wish, ask, enqueue, open_organization
+from services.ledger.main import GC_THRESHOLDS
 from services.ledger.pools import MIGRATIONS, create_writer_pool
 from services.ledger.queued import Limits
 
@@ -113,6 +114,7 @@ async def writer_run(dsn: str, batch: int, seconds: float, *, hot: bool = False)
     ready = [wish(entry(chosen, hot=hot)) for _ in range(int(seconds * WISHES_PER_S[batch]))]
     ready.reverse()
     gc.freeze()  # what is made ready is not the writer's to look through
+    gc.set_threshold(*GC_THRESHOLDS)
     waiting: list[asyncio.Future[Any]] = []
     posted, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds and len(ready) >= depth:

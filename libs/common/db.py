@@ -1,6 +1,7 @@
 """PostgreSQL: pools, one transaction, migrations, and which errors are the world's and not ours.
 
-    create_pool   -> asyncpg pool: UTC, application name, no JIT (short statements), time limits, connections kept warm
+    create_pool   -> asyncpg pool: UTC, application name, no JIT (short statements), time limits, connections and their
+                     prepared statements kept warm
     transaction   -> begin with its settings in ONE round trip, commit or roll back at the end; never nested
     migrate       -> NNNN_name.sql in order, each in its transaction, checksums kept, forward only
 
@@ -34,6 +35,7 @@ else:
 CONNECT_TIMEOUT_S: Final = 10
 COMMAND_TIMEOUT_S: Final = 60
 _IDLE_IN_TRANSACTION_MS: Final = 60_000
+_QUERIES_MAX: Final = 10_000_000  # asyncpg's own 50,000 are gone in a minute of postings
 
 _GONE: Final = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError, OSError)
 """What a rollback meets on a connection that broke: the server has rolled back itself."""
@@ -69,6 +71,8 @@ async def create_pool(
             min_size=min_size,
             max_size=max_size,
             max_inactive_connection_lifetime=0,
+            max_queries=_QUERIES_MAX,
+            max_cached_statement_lifetime=0,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=command_timeout_s,
             server_settings=settings,

@@ -155,8 +155,9 @@ def _append(state: LedgerState, prepared: Prepared[J], record: Record, stamp: St
     """Puts a record behind the head and into the batch, and lets later requests of the batch know of its ids."""
     prepared.batch.expect(record)
     if isinstance(record, EntryPosted):
-        state.entries[record.id] = KnownEntry(record.id, state.sequence + 1, None)
-        prepared.entry_ids.append(record.id)
+        if record.id is not stamp.entry_id:  # nobody can ask again for an id that was drawn here
+            state.entries[record.id] = KnownEntry(record.id, state.sequence + 1, None)
+            prepared.entry_ids.append(record.id)
         if record.external_id is not None:
             state.external_ids[record.external_id] = record.id
             prepared.external_ids.append(record.external_id)

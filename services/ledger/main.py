@@ -28,7 +28,7 @@ from services.ledger.api import LedgerApi
 from services.ledger.commands import Books
 from services.ledger.consumer import RequestsConsumer
 from services.ledger.expiry import HoldExpiry
-from services.ledger.pools import MIGRATIONS, create_writer_pool
+from services.ledger.pools import MIGRATIONS, WRITER_CONNECTIONS, create_writer_pool
 from services.ledger.prover import DUTY, ROUND_HOURS, Prover
 from services.ledger.queued import Limits
 from services.ledger.rates_consumer import RatesConsumer
@@ -59,7 +59,10 @@ class LedgerSettings(settings.ServiceSettings):
         alias="LEDGERBUS_POSTGRES_AUDITOR_DSN", description="role that reads all: relay and proof"
     )
     writer_connections: int = Field(
-        12, ge=2, alias="LEDGERBUS_LEDGER_WRITER_CONNECTIONS", description="statements under way at once"
+        WRITER_CONNECTIONS,
+        ge=2,
+        alias="LEDGERBUS_LEDGER_WRITER_CONNECTIONS",
+        description="statements under way at once; more where commits wait for a standby",
     )
     member: str | None = Field(
         None,

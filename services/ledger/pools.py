@@ -19,7 +19,17 @@ READ_TIMEOUT_S = 10.0
 """Key look-ups take a millisecond; whatever takes this long is a connection that is gone and does not say so."""
 
 
-async def create_writer_pool(dsn: str, *, max_size: int = 16, read_timeout_s: float = READ_TIMEOUT_S) -> Pool:
+WRITER_CONNECTIONS = 8
+"""Statements under way at once: some more than the database has processors, for those that wait for their commit.
+
+Each one more is a process that comes to every statement with cold caches: with traffic spread over a thousand ledgers,
+on two processors, a statement took 0.5 ms of processor time with 4 connections, 0.65 with 8 and 0.75 with 16.
+"""
+
+
+async def create_writer_pool(
+    dsn: str, *, max_size: int = WRITER_CONNECTIONS, read_timeout_s: float = READ_TIMEOUT_S
+) -> Pool:
     """The pool of the role that writes; every statement of it is a keyed one.
 
     The time limit bounds everything but the writing statement (which has its own): loads, the look after an unknown

@@ -199,92 +199,84 @@ class Batch:
         steps: list[str] = []
         arguments: list[Any] = []
         counts: list[int] = []
-        for name, count, columns in (
-            ("log", len(self.log), self._log),
-            ("requests", len(self.requests), self._requests),
-            ("entries", len(self.entries), self._entries),
-            ("lines", len(self.lines), self._lines),
-            ("accounts", len(self.accounts), lambda: (orjson.dumps(self.accounts).decode(),)),
-            ("revised", len(self.revised), lambda: (orjson.dumps(self.revised).decode(),)),
-            ("changes", len(self.changes), lambda: map(_plain, self.changes.columns())),
-            ("balances", 0 if self.holds else len(self.touched), self._balances),
-            ("pending_balances", len(self.touched) if self.holds else 0, self._pending_balances),
-            ("daily", sum(map(len, self.daily.values())), self._daily),
-            ("parties", len(self.parties), self._parties),
-            ("holds", len(self.holds), self._holds),
-            ("hold_lines", len(self.hold_lines), self._hold_lines),
-            ("pendings", len(self.pendings), self._pendings),
-            ("closings", len(self.closings), self._closings),
-            ("backdatings", len(self.backdatings), lambda: map(_plain, self.backdatings.columns())),
+        days = [(no, on, block, *sums) for (on, block), day in self.daily.items() for no, sums in day.items()]
+        for name, rows, columns in (
+            ("log", self.log.rows, self._log),
+            ("requests", self.requests.rows, self._requests),
+            ("entries", self.entries.rows, self._entries),
+            ("lines", self.lines.rows, self._lines),
+            ("accounts", self.accounts, lambda: (orjson.dumps(self.accounts).decode(),)),
+            ("revised", self.revised, lambda: (orjson.dumps(self.revised).decode(),)),
+            ("changes", self.changes.rows, lambda: _plain(*self.changes.columns())),
+            ("balances", () if self.holds else self.touched, self._balances),
+            ("pending_balances", self.touched if self.holds else (), self._pending_balances),
+            ("daily", days, lambda: _plain(*zip(*days, strict=True))),
+            ("parties", self.parties, self._parties),
+            ("holds", self.holds, self._holds),
+            ("hold_lines", self.hold_lines, self._hold_lines),
+            ("pendings", self.pendings, self._pendings),
+            ("closings", self.closings.rows, self._closings),
+            ("backdatings", self.backdatings.rows, lambda: _plain(*self.backdatings.columns())),
         ):
-            if count:
+            if rows:
                 steps.append(name)
                 arguments.extend(columns())
-                counts.append(count)
+                counts.append(len(rows))
         return tuple(steps), (*arguments, counts)
 
     # --- the columns of each step, in the order of its parameters ----------------------------------------------------
 
     def _log(self) -> Iterable[Any]:
         sequences, payloads, hashes = self.log.columns()
-        return _plain(sequences), payloads, hashes
+        return *_plain(sequences), payloads, hashes
 
     def _requests(self) -> Iterable[Any]:
         scopes, keys, fingerprints, sequences, rejections = self.requests.columns()
-        return _texts(scopes), _texts(keys), fingerprints, _plain(sequences), _texts(rejections)
+        return _texts(scopes), _texts(keys), fingerprints, *_plain(sequences), _texts(rejections)
 
     def _entries(self) -> Iterable[Any]:
-        ids, sequences, kinds, *dates, descriptions, external_ids, services, documents, reverses, counts = (
-            self.entries.columns()
+        ids, sequences, kinds, effective, value, *texts, reverses, counts = self.entries.columns()
+        ids_, sequences_, effective_, value_, reverses_, counts_ = _plain(
+            ids, sequences, effective, value, reverses, counts
         )
-        texts = map(_texts, (descriptions, external_ids, services, documents))
-        taken_back = _plain(reverses) if any(reverses) else None
-        return _plain(ids), _plain(sequences), _texts(kinds), *map(_plain, dates), *texts, taken_back, _plain(counts)
+        return ids_, sequences_, _texts(kinds), effective_, value_, *map(_texts, texts), reverses_, counts_
 
     def _lines(self) -> Iterable[Any]:
-        rows = self.lines.columns()
-        return *map(_plain, rows[:5]), _texts(rows[5]), *map(_plain, rows[6:8]), _texts(rows[8])
+        *first, currencies, balances, dates, parties = self.lines.columns()
+        *first_, balances_, dates_ = _plain(*first, balances, dates)
+        return *first_, _texts(currencies), balances_, dates_, _texts(parties)
 
     def _balances(self) -> Iterable[Any]:
         moved = self.touched.values()
-        return (
-            _plain(list(self.touched)),
-            _plain([account.debits for account in moved]),
-            _plain([account.credits for account in moved]),
-            _plain([account.version for account in moved]),
-            _plain([self.decided_on[no] for no in self.touched]),
-            _texts([account.currency for account in moved]),
-        )
+        sums = [(account.no, account.debits, account.credits, account.version) for account in moved]
+        decided_on = [self.decided_on[no] for no in self.touched]
+        return *_plain(*zip(*sums, strict=True), decided_on), _texts([account.currency for account in moved])
 
     def _pending_balances(self) -> Iterable[Any]:
-        moved = self.touched.values()
-        debits, credits_ = [account.pending_debits for account in moved], [account.pending_credits for account in moved]
-        return *self._balances(), _plain(debits), _plain(credits_)
-
-    def _daily(self) -> Iterable[Any]:
-        rows = [(no, on, block, *sums) for (on, block), day in self.daily.items() for no, sums in day.items()]
-        return map(_plain, zip(*rows, strict=True))
+        sums = [(account.pending_debits, account.pending_credits) for account in self.touched.values()]
+        return *self._balances(), *_plain(*zip(*sums, strict=True))
 
     def _parties(self) -> Iterable[Any]:
         numbers, parties = zip(*self.parties, strict=True)
-        return _plain(numbers), _texts(parties), *map(_plain, zip(*self.parties.values(), strict=True))
+        numbers_, *sums = _plain(numbers, *zip(*self.parties.values(), strict=True))
+        return numbers_, _texts(parties), *sums
 
     def _holds(self) -> Iterable[Any]:
         status, expires_at, *rest = zip(*self.holds.values(), strict=True)
-        return list(self.holds), status, expires_at, *map(_plain, rest)
+        return list(self.holds), status, expires_at, *_plain(*rest)
 
     def _hold_lines(self) -> Iterable[Any]:
         ids, numbers = zip(*self.hold_lines, strict=True)
-        *plain, parties = zip(*self.hold_lines.values(), strict=True)
-        return ids, _plain(numbers), *map(_plain, plain), parties
+        *rest, parties = zip(*self.hold_lines.values(), strict=True)
+        return ids, *_plain(numbers, *rest), parties
 
     def _pendings(self) -> Iterable[Any]:
-        sums = zip(*self.pendings.values(), strict=True)
-        return *map(_plain, zip(*self.pendings, strict=True)), *map(_plain, sums)
+        return _plain(*zip(*self.pendings, strict=True), *zip(*self.pendings.values(), strict=True))
 
     def _closings(self) -> Iterable[Any]:
         sequences, types, periods, reasons, *closed = self.closings.columns()
-        return _plain(sequences), types, periods, reasons, *map(_plain, closed)
+        sequences_, *closed_ = _plain(sequences, *closed)
+        return sequences_, types, periods, reasons, *closed_
 
 
 def _account_row(sheet: AccountSheet, sealed: Sealed) -> dict[str, Any]:
@@ -300,16 +292,18 @@ def _account_row(sheet: AccountSheet, sealed: Sealed) -> dict[str, Any]:
     }
 
 
-def _plain(column: Sequence[Any]) -> str:
-    """An array as PostgreSQL reads it, of numbers, dates, ids, truths and nothing.
+def _plain(*columns: Sequence[Any]) -> list[str]:
+    """Arrays as PostgreSQL reads them, of numbers, dates, ids, truths and nothing.
 
-    JSON writes these as PostgreSQL does, and orjson a hundred times faster than asyncpg looks at every element. What is
-    larger than 64 bits is written by Python.
+    JSON writes these as PostgreSQL does, and orjson a hundred times faster than asyncpg looks at every element: all
+    columns at once, to be taken apart where one ends and the next begins. What is larger than 64 bits is written by
+    Python.
     """
     try:
-        return f"{{{orjson.dumps(column)[1:-1].decode()}}}"
+        written = orjson.dumps(columns).decode()[2:-2].split("],[")
     except TypeError:
-        return f"{{{','.join('null' if value is None else str(value) for value in column)}}}"
+        written = [",".join("null" if value is None else str(value) for value in column) for column in columns]
+    return [f"{{{column}}}" for column in written]
 
 
 def _texts(column: Sequence[str | None]) -> str | None:

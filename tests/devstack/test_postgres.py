@@ -141,4 +141,4 @@ async def test_it_ends_when_its_starter_is_killed(tmp_path: Path) -> None:
     starter.kill()
     await starter.wait()
     await until(lambda: running_on(tmp_path / "postgres" / "data") is None)
-    assert "database system is shut down" in (tmp_path / "postgres.log").read_text()
+    await until(lambda: "database system is shut down" in (tmp_path / "postgres.log").read_text())
