@@ -93,7 +93,7 @@ async def measure_ledgers(report: Report, at: Place, runs: int, seconds: float) 
 async def measure_growth(report: Report, runs: int, seconds: float, lines: int) -> None:
     """Entries per second on a ledger that is empty, and on one that has many lines; each on a PostgreSQL of its own."""
     async with place() as at:
-        empty = [await writer_run(at.writer, 1_000, seconds) for _ in range(runs)]
+        empty = [(await writer_run(at.writer, 1_000, seconds)).entries_per_s for _ in range(runs)]
     before = report.add("batches of 1,000 on an empty ledger", empty, "entries/s")
     async with place() as at:
         books = await open_books(at.writer, Limits())
@@ -102,7 +102,7 @@ async def measure_growth(report: Report, runs: int, seconds: float, lines: int) 
         started = time.perf_counter()
         await grow(at, ledger.no, lines)
         took = time.perf_counter() - started
-        full = [await writer_run(at.writer, 1_000, seconds) for _ in range(runs)]
+        full = [(await writer_run(at.writer, 1_000, seconds)).entries_per_s for _ in range(runs)]
     report.add(f"batches of 1,000 with {lines:,} lines", full, "entries/s", before.value, f"filled in {took:.0f} s")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -105,8 +105,15 @@ async def open_books(dsn: str, limits: Limits) -> Books:
     return books
 
 
-async def writer_run(dsn: str, batch: int, seconds: float, *, hot: bool = False) -> float:
-    """Entries per second with `batch` requests in a statement and, for full ones, the next batch waiting behind it."""
+class Run(NamedTuple):
+    """What one run of the writer made, and the processor time of this process for each entry, asking included."""
+
+    entries_per_s: float
+    processor_us: float
+
+
+async def writer_run(dsn: str, batch: int, seconds: float, *, hot: bool = False) -> Run:
+    """Posts with `batch` requests in a statement and, for full ones, the next batch waiting behind it."""
     books = await open_books(dsn, Limits(batch_requests=batch))
     ledger = await books.get("bench", "main")
     chosen = random.Random(1)
@@ -116,7 +123,7 @@ async def writer_run(dsn: str, batch: int, seconds: float, *, hot: bool = False)
     gc.freeze()  # what is made ready is not the writer's to look through
     gc.set_threshold(*GC_THRESHOLDS)
     waiting: list[asyncio.Future[Any]] = []
-    posted, started = 0, time.perf_counter()
+    posted, started, processor_s = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds and len(ready) >= depth:
         while len(waiting) < depth:
             waiting.append(enqueue(books, ledger, ready.pop()))
@@ -126,9 +133,9 @@ async def writer_run(dsn: str, batch: int, seconds: float, *, hot: bool = False)
         posted += len(done)
     await asyncio.gather(*waiting)
     posted += len(waiting)
-    elapsed = time.perf_counter() - started
+    elapsed, processor_s = time.perf_counter() - started, time.process_time() - processor_s
     await books.pool.close()
-    return posted / elapsed
+    return Run(posted / elapsed, processor_s / posted * 1e6)
 
 
 async def contention_run(dsn: str, writers: int, seconds: float) -> float:
@@ -201,7 +208,7 @@ async def measure(report: Report, runs: int, seconds: float) -> None:
     """All figures of the writer and of COPY, run in turn so that a change of the machine's speed meets both."""
     async with place() as where:
         copies: list[tuple[float, float]] = []
-        figures: dict[tuple[int, bool], list[float]] = {}
+        figures: dict[tuple[int, bool], list[Run]] = {}
         contended: dict[int, list[float]] = {}
         for _ in range(runs):
             copies.append(await copy_run(where, 1_000, seconds))
@@ -213,11 +220,11 @@ async def measure(report: Report, runs: int, seconds: float) -> None:
         loop = report.add("COPY batch 1,000, whole loop", [whole for whole, _ in copies], "entries/s")
         report.add("COPY batch 1,000, in the database", [inner for _, inner in copies], "entries/s")
         for batch in BATCHES:
-            report.add(f"writer direct, batch {batch:,}", figures[batch, False], "entries/s", loop.value)
-        spread = report.figures[-1].value
-        report.add(
-            "writer direct, batch 1,000, one hot account", figures[1_000, True], "entries/s", spread, "of spread"
-        )
+            rates, processor_us = zip(*figures[batch, False], strict=True)
+            spread = report.add(f"writer direct, batch {batch:,}", rates, "entries/s", loop.value)
+            report.add("  processor time of the process, an entry", processor_us, "us")
+        rates, _ = zip(*figures[1_000, True], strict=True)
+        report.add("writer direct, batch 1,000, one hot account", rates, "entries/s", spread.value, "of spread")
         alone = report.add("1 writer at one ledger, 100 waiting", contended[1], "entries/s")
         for writers in (2, 4):
             name = f"{writers} writers at one ledger, 100 waiting at each"

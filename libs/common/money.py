@@ -47,13 +47,12 @@ def to_minor(text: str, exponent: int) -> int | AmountFault:
     (1250, 'too-many-decimals', 'amount-not-positive')
     """
     whole, _, decimals = text.partition(".")
-    minor, missing = int(whole + decimals), exponent - len(decimals)
-    if minor <= 0:
+    digits = whole + decimals
+    if digits[0] == "-" or not digits.strip("0"):
         return "amount-not-positive"
-    if missing:
-        if missing < 0:
-            return "too-many-decimals"
-        minor *= 10**missing
+    if len(decimals) > exponent:
+        return "too-many-decimals"
+    minor = int(digits) * 10 ** (exponent - len(decimals))
     return minor if minor <= AMOUNT_MAX else "amount-out-of-range"
 
 

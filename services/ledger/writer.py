@@ -136,10 +136,14 @@ class LedgerWriter:
 
     async def _landed_or_full(self, statement: asyncio.Task[bool]) -> None:
         """Until the statement has ended, or a full batch waits that can be decided meanwhile."""
-        while not statement.done() and not self._full_batch_waits():
-            self._news = asyncio.get_running_loop().create_future()
-            statement.add_done_callback(self._tell)
-            await self._news
+        try:
+            while not statement.done() and not self._full_batch_waits():
+                self._news = asyncio.get_running_loop().create_future()
+                statement.add_done_callback(self._tell)
+                await self._news
+        except asyncio.CancelledError:
+            statement.cancel()
+            raise
 
     def _tell(self, _: "asyncio.Task[bool] | None" = None) -> None:
         """Wakes who waits for a statement's end or a full batch."""

@@ -1,6 +1,7 @@
 """Batches: what is decided while the one before is still being written, and what goes wrong in one of many."""
 
 import asyncio
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -178,6 +179,23 @@ async def test_texts_are_stored_as_they_are(books: Books) -> None:
         rows = await connection.fetch("select description, external_id from entries order by sequence")
         assert [row["external_id"] for row in rows] == [*TEXTS, None]
         assert [row["description"] for row in rows][: len(TEXTS)] == TEXTS
+
+
+ENTRY_ID = UUID("0190a1b2-0000-7000-8000-000000000001")
+
+
+async def test_an_id_is_taken_for_the_rest_of_its_batch(books: Books) -> None:
+    """Decided so at once; the database would say so too, and all of the batch would be decided again."""
+    await open_accounts(books, account("A"), account("B"))
+    state = LedgerState.unread(await books.get("demo", "main"))
+    async with books.pool.acquire() as connection:
+        await loading.load_accounts(connection, state, {"A", "B"}, set())
+    same = [entry("A debit 1.00", "B credit 1.00", id=ENTRY_ID) for _ in range(2)]
+    prepared = decide_batch(state, [queued(request, key) for request, key in zip(same, "ab", strict=True)], now())
+    assert [outcome.rejection and outcome.rejection.code for outcome in prepared.outcomes] == [
+        None,
+        "duplicate-entry-id",
+    ]
 
 
 async def test_a_full_queue_says_so_at_once(books: Books, database: LedgerDatabase) -> None:

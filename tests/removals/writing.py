@@ -86,6 +86,22 @@ WRITING = [
         ),
     ),
     Removal(
+        "texts-not-escaped",
+        "A batch's texts come into the tables as they are, whatever they hold.",
+        "services/ledger/projection.py",
+        'if b"\\\\" not in written:',
+        "if written:",
+        (BATCHES + "test_texts_are_stored_as_they_are",),
+    ),
+    Removal(
+        "id-of-the-batch-forgotten",
+        "An id that a request of the batch brought is taken for those after it.",
+        "services/ledger/deciding.py",
+        "if record.id is not stamp.entry_id:",
+        "if record.id is stamp.entry_id:",
+        (BATCHES + "test_an_id_is_taken_for_the_rest_of_its_batch",),
+    ),
+    Removal(
         "key-taken-meanwhile-not-looked-up",
         "A request whose key another writer used meanwhile is looked up and decided again.",
         WRITER,
