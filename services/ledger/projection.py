@@ -307,7 +307,7 @@ def _plain(*columns: Sequence[Any]) -> list[str]:
 
 
 def _texts(column: Sequence[str | None]) -> str | None:
-    """An array of texts as PostgreSQL reads it, or None where nothing is in it: unnest fills it up.
+    """An array of texts as PostgreSQL reads it, or None where nothing is in it: those beside it fill it up.
 
     JSON quotes texts as PostgreSQL does, but for what it escapes.
     """

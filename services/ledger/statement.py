@@ -4,6 +4,9 @@ Its first step moves the ledger's head forward if it is still where the batch wa
 step's row, so that nothing is written where another writer was faster. Each table is written by one step, in its final
 state. The last step raises unless every expected row was written. A batch of entries runs the steps of entries alone;
 what holds, closings and accounts need is in the statement when a batch has them.
+
+Arrays are unnested side by side in the select list, where PostgreSQL takes a row from each in turn; in the from clause
+it first stores each of them (6 % of the statement's processor time).
 """
 
 from collections.abc import Mapping
@@ -46,23 +49,27 @@ class Step:
 STEPS: Final[Mapping[str, Step]] = {
     "log": Step("""
     insert into log (ledger_no, sequence, payload, hash)
-    select head.no, t.* from head, unnest(?::text::bigint[], ?::text[], ?::bytea[]) t"""),
+    select head.no, unnest(?::text::bigint[]), unnest(?::text[]), unnest(?::bytea[])
+    from head"""),
     "requests": Step("""
     insert into requests (ledger_no, scope, key, fingerprint, sequence, rejection)
-    select head.no, t.* from head, unnest(?::text::text[], ?::text::text[], ?::bytea[], ?::text::bigint[],
-        ?::text::text[]) t"""),
+    select head.no, unnest(?::text::text[]), unnest(?::text::text[]), unnest(?::bytea[]), unnest(?::text::bigint[]),
+        unnest(?::text::text[])
+    from head"""),
     "entries": Step("""
     insert into entries (ledger_no, id, sequence, kind, effective_on, value_on, description, external_id,
         origin_service, origin_document, reverses, line_count)
-    select head.no, t.* from head, unnest(?::text::uuid[], ?::text::bigint[], ?::text::text[], ?::text::date[],
-        ?::text::date[], ?::text::text[], ?::text::text[], ?::text::text[], ?::text::text[], ?::text::uuid[],
-        ?::text::smallint[]) t"""),
+    select head.no, unnest(?::text::uuid[]), unnest(?::text::bigint[]), unnest(?::text::text[]),
+        unnest(?::text::date[]), unnest(?::text::date[]), unnest(?::text::text[]), unnest(?::text::text[]),
+        unnest(?::text::text[]), unnest(?::text::text[]), unnest(?::text::uuid[]), unnest(?::text::smallint[])
+    from head"""),
     "lines": Step("""
     insert into lines (ledger_no, account_no, sequence, line, debit, amount, currency, balance_after, effective_on,
         party)
-    select head.no, t.* from head, unnest(?::text::integer[], ?::text::bigint[], ?::text::smallint[],
-        ?::text::boolean[], ?::text::numeric[], ?::text::text[], ?::text::numeric[], ?::text::date[],
-        ?::text::text[]) t"""),
+    select head.no, unnest(?::text::integer[]), unnest(?::text::bigint[]), unnest(?::text::smallint[]),
+        unnest(?::text::boolean[]), unnest(?::text::numeric[]), unnest(?::text::text[]), unnest(?::text::numeric[]),
+        unnest(?::text::date[]), unnest(?::text::text[])
+    from head"""),
     "accounts": Step("""
     insert into accounts (ledger_no, no, id, code, name, type, normal_side, currency, decimals, heading, parent_no,
         summary, control_owner, reconcilable, cash, cash_flow_class, monetary, translation, overdraft_policy,
@@ -87,12 +94,14 @@ STEPS: Final[Mapping[str, Step]] = {
     where a.ledger_no = head.no and a.no = t.no and a.version = t.decided_on"""),
     "changes": Step("""
     insert into account_changes (ledger_no, account_no, sequence)
-    select head.no, t.* from head, unnest(?::text::integer[], ?::text::bigint[]) t"""),
+    select head.no, unnest(?::text::integer[]), unnest(?::text::bigint[])
+    from head"""),
     "balances": Step("""
     merge into balances b
-    using (select head.no, t.* from head, unnest(?::text::integer[], ?::text::numeric[], ?::text::numeric[],
-        ?::text::bigint[], ?::text::bigint[], ?::text::text[])
-        t (account_no, debits, credits, version, decided_on, currency)) t
+    using (select head.no, unnest(?::text::integer[]) as account_no, unnest(?::text::numeric[]) as debits,
+            unnest(?::text::numeric[]) as credits, unnest(?::text::bigint[]) as version,
+            unnest(?::text::bigint[]) as decided_on, unnest(?::text::text[]) as currency
+        from head) t
     on b.ledger_no = t.no and b.account_no = t.account_no
     when matched and b.version = t.decided_on then
         update set debits = t.debits, credits = t.credits, version = t.version
@@ -101,9 +110,11 @@ STEPS: Final[Mapping[str, Step]] = {
         values (t.no, t.account_no, t.currency, t.debits, t.credits, t.version)"""),
     "pending_balances": Step("""
     merge into balances b
-    using (select head.no, t.* from head, unnest(?::text::integer[], ?::text::numeric[], ?::text::numeric[],
-        ?::text::bigint[], ?::text::bigint[], ?::text::text[], ?::text::numeric[], ?::text::numeric[])
-        t (account_no, debits, credits, version, decided_on, currency, pending_debits, pending_credits)) t
+    using (select head.no, unnest(?::text::integer[]) as account_no, unnest(?::text::numeric[]) as debits,
+            unnest(?::text::numeric[]) as credits, unnest(?::text::bigint[]) as version,
+            unnest(?::text::bigint[]) as decided_on, unnest(?::text::text[]) as currency,
+            unnest(?::text::numeric[]) as pending_debits, unnest(?::text::numeric[]) as pending_credits
+        from head) t
     on b.ledger_no = t.no and b.account_no = t.account_no
     when matched and b.version = t.decided_on then
         update set debits = t.debits, credits = t.credits, version = t.version, pending_debits = t.pending_debits,
@@ -114,21 +125,25 @@ STEPS: Final[Mapping[str, Step]] = {
             t.pending_credits)"""),
     "daily": Step("""
     insert into daily_totals (ledger_no, account_no, effective_on, block, debits, credits)
-    select head.no, t.* from head, unnest(?::text::integer[], ?::text::date[], ?::text::integer[], ?::text::numeric[],
-        ?::text::numeric[]) t
+    select head.no, unnest(?::text::integer[]), unnest(?::text::date[]), unnest(?::text::integer[]),
+        unnest(?::text::numeric[]), unnest(?::text::numeric[])
+    from head
     on conflict (ledger_no, account_no, effective_on, block)
     do update set debits = daily_totals.debits + excluded.debits, credits = daily_totals.credits + excluded.credits"""),
     "parties": Step("""
     insert into party_balances (ledger_no, account_no, party, debits, credits)
-    select head.no, t.* from head, unnest(?::text::integer[], ?::text::text[], ?::text::numeric[],
-        ?::text::numeric[]) t
+    select head.no, unnest(?::text::integer[]), unnest(?::text::text[]), unnest(?::text::numeric[]),
+        unnest(?::text::numeric[])
+    from head
     on conflict (ledger_no, account_no, party)
     do update set debits = party_balances.debits + excluded.debits,
         credits = party_balances.credits + excluded.credits"""),
     "holds": Step("""
     merge into holds h
-    using (select head.no, t.* from head, unnest(?::uuid[], ?::text[], ?::timestamptz[], ?::text::bigint[],
-        ?::text::bigint[], ?::text::bigint[]) t (id, status, expires_at, placed_sequence, version, decided_on)) t
+    using (select head.no, unnest(?::uuid[]) as id, unnest(?::text[]) as status,
+            unnest(?::timestamptz[]) as expires_at, unnest(?::text::bigint[]) as placed_sequence,
+            unnest(?::text::bigint[]) as version, unnest(?::text::bigint[]) as decided_on
+        from head) t
     on h.ledger_no = t.no and h.id = t.id
     when matched and h.version = t.decided_on then update set status = t.status, version = t.version
     when not matched and t.decided_on = -1 then
@@ -136,9 +151,11 @@ STEPS: Final[Mapping[str, Step]] = {
         values (t.no, t.id, t.status, t.expires_at, t.placed_sequence, t.version)"""),
     "hold_lines": Step("""
     merge into hold_lines h
-    using (select head.no, t.* from head, unnest(?::uuid[], ?::text::smallint[], ?::text::integer[], ?::text::boolean[],
-        ?::text::numeric[], ?::text::numeric[], ?::text[])
-        t (hold_id, line, account_no, debit, amount, captured, party)) t
+    using (select head.no, unnest(?::uuid[]) as hold_id, unnest(?::text::smallint[]) as line,
+            unnest(?::text::integer[]) as account_no, unnest(?::text::boolean[]) as debit,
+            unnest(?::text::numeric[]) as amount, unnest(?::text::numeric[]) as captured,
+            unnest(?::text[]) as party
+        from head) t
     on h.ledger_no = t.no and h.hold_id = t.hold_id and h.line = t.line
     when matched then update set captured = t.captured
     when not matched then
@@ -146,16 +163,19 @@ STEPS: Final[Mapping[str, Step]] = {
         values (t.no, t.hold_id, t.line, t.account_no, t.debit, t.amount, t.captured, t.party)"""),
     "pendings": Step("""
     insert into pendings (ledger_no, account_no, sequence, pending_debits, pending_credits)
-    select head.no, t.* from head, unnest(?::text::integer[], ?::text::bigint[], ?::text::numeric[],
-        ?::text::numeric[]) t"""),
+    select head.no, unnest(?::text::integer[]), unnest(?::text::bigint[]), unnest(?::text::numeric[]),
+        unnest(?::text::numeric[])
+    from head"""),
     "closings": Step("""
     insert into closings (ledger_no, sequence, type, period, reason, days_closed_through, soft_closed_through,
         closed_through)
-    select head.no, t.* from head, unnest(?::text::bigint[], ?::text[], ?::text[], ?::text[], ?::text::date[],
-        ?::text::date[], ?::text::date[]) t"""),
+    select head.no, unnest(?::text::bigint[]), unnest(?::text[]), unnest(?::text[]), unnest(?::text[]),
+        unnest(?::text::date[]), unnest(?::text::date[]), unnest(?::text::date[])
+    from head"""),
     "backdatings": Step("""
     insert into backdatings (ledger_no, sequence, effective_on)
-    select head.no, t.* from head, unnest(?::text::bigint[], ?::text::date[]) t"""),
+    select head.no, unnest(?::text::bigint[]), unnest(?::text::date[])
+    from head"""),
 }
 """In the order in which `projection.Batch.arguments` names them."""
 
