@@ -1,11 +1,15 @@
-"""The ledger behind its entrances: HTTP straight to it, through the gateway, requests over Kafka, and bulks."""
+"""The ledger behind its entrances: HTTP straight to it, through the gateway, requests over Kafka, and bulks.
+
+Requests are made before the clock starts, so that making them costs the machine nothing while it is measured.
+"""
 
 import asyncio
 import os
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import aiohttp
 import orjson
 
 from bench.load import Load, closed_loop, post_request
+from bench.processors import Processors
 from bench.report import Report
 from bench.writer_direct import ACCOUNTS
 from libs.cli.session import Stack, running
@@ -27,6 +32,8 @@ ORGANIZATION = "bench"
 CONNECTIONS = 50
 KAFKA_REQUESTS = 30_000
 BULK_ENTRIES = 40_000
+READY_PER_S = 5_000
+"""Requests made ahead for each second of a run; what is asked beyond is made as it goes."""
 SAMPLE_RATIO = "0.01"
 
 
@@ -39,19 +46,20 @@ async def measure(report: Report, parts: list[str], runs: int, seconds: float, r
         try:
             stack = running(data_dir)
             await _prepare(stack)
-            ledger_url = stack_status(data_dir)["ledger"]["url"]
+            status = stack_status(data_dir)
+            ledger_url, used = status["ledger"]["url"], Processors(status)
             for part in parts:
                 match part:
                     case "http":
-                        await _http(report, stack, ledger_url, "HTTP straight to the ledger", runs, seconds)
+                        await _http(report, stack, used, ledger_url, "HTTP straight to the ledger", runs, seconds)
                     case "gateway":
-                        await _http(report, stack, stack.gateway, "HTTP through the gateway", runs, seconds)
+                        await _http(report, stack, used, stack.gateway, "HTTP through the gateway", runs, seconds)
                     case "kafka":
-                        await _kafka(report, stack, runs)
+                        await _kafka(report, stack, used, runs)
                     case "export":
                         await _beside_export(report, stack, ledger_url, runs, seconds)
                     case _:
-                        await _bulk(report, stack, runs)
+                        await _bulk(report, stack, used, runs)
             await _verify(stack)
         finally:
             await asyncio.to_thread(stop_stack, data_dir)
@@ -95,42 +103,50 @@ def _body(chosen: random.Random, **more: Any) -> bytes:
     )
 
 
-async def _http(report: Report, stack: Stack, url: str, name: str, runs: int, seconds: float) -> None:
+def _posting(stack: Stack, url: str) -> Callable[[], bytes]:
+    """Makes whole requests that post one entry each, under a key of its own."""
     token, chosen = stack.token(ORGANIZATION, ["controller"]), random.Random(1)
     host = url.removeprefix("http://")
+    return lambda: post_request(host, "/api/v1/ledgers/main/entries", token, _body(chosen), str(new_id()))
 
-    def request() -> bytes:
-        return post_request(host, "/api/v1/ledgers/main/entries", token, _body(chosen), str(new_id()))
 
+def _ahead(make: Callable[[], bytes], seconds: float) -> Callable[[], bytes]:
+    """The same, with the requests of so many seconds made now."""
+    made = deque(make() for _ in range(int(seconds * READY_PER_S)))
+    return lambda: made.popleft() if made else make()
+
+
+async def _http(report: Report, stack: Stack, used: Processors, url: str, name: str, runs: int, seconds: float) -> None:
+    request = _posting(stack, url)
     loads: list[Load] = []
     idle: list[Load] = []
     await closed_loop(url, CONNECTIONS, 1.0, request)
     for _ in range(runs):
-        loads.append(await closed_loop(url, CONNECTIONS, seconds, request))
-        idle.append(await closed_loop(url, 1, seconds / 2, request))
+        ready = _ahead(request, seconds)
+        with used.run() as run:
+            loads.append(await closed_loop(url, CONNECTIONS, seconds, ready))
+            run.entries = len(loads[-1].latencies)
+        idle.append(await closed_loop(url, 1, seconds / 2, _ahead(request, seconds / 10)))
     for load in (*loads, *idle):
         assert set(load.statuses) == {201}, load.statuses
     report.add(f"{name}, {CONNECTIONS} connections", [load.per_s for load in loads], "requests/s")
     for share in (0.5, 0.99, 0.999):
         report.add(f"{name}, p{100 * share:g}", [load.percentile_ms(share) for load in loads], "ms")
     report.add(f"{name}, one connection, p50", [load.percentile_ms(0.5) for load in idle], "ms")
+    used.tell(report, name)
 
 
 async def _beside_export(report: Report, stack: Stack, url: str, runs: int, seconds: float) -> None:
     """The same load alone and beside exports of the whole log, one after another, at the ledger; in turn."""
-    token, chosen = stack.token(ORGANIZATION, ["controller"]), random.Random(1)
-    host = url.removeprefix("http://")
-
-    def request() -> bytes:
-        return post_request(host, "/api/v1/ledgers/main/entries", token, _body(chosen), str(new_id()))
-
+    request = _posting(stack, url)
     await closed_loop(url, CONNECTIONS, seconds, request)
     alone, beside, exported = [], [], []
     for _ in range(runs):
-        alone.append((await closed_loop(url, CONNECTIONS, seconds, request)).per_s)
+        alone.append((await closed_loop(url, CONNECTIONS, seconds, _ahead(request, seconds))).per_s)
         brought: list[int] = []
+        ready = _ahead(request, seconds)
         exporting = asyncio.create_task(_export(stack, url, brought))
-        beside.append((await closed_loop(url, CONNECTIONS, seconds, request)).per_s)
+        beside.append((await closed_loop(url, CONNECTIONS, seconds, ready)).per_s)
         exporting.cancel()
         [read] = await asyncio.gather(exporting, return_exceptions=True)
         exported.append(sum(brought) / seconds / 1024**2)
@@ -150,7 +166,7 @@ async def _export(stack: Stack, url: str, brought: list[int]) -> None:
                     brought.append(len(piece))  # noqa: PERF401 - what came before a cancellation counts
 
 
-async def _kafka(report: Report, stack: Stack, runs: int) -> None:
+async def _kafka(report: Report, stack: Stack, used: Processors, runs: int) -> None:
     """From the first request in the topic to the last answer: the topic is filled while the ledger works."""
     kafka = KafkaSettings(stack.bootstrap)
     publisher = Publisher(kafka, name="bench")
@@ -164,18 +180,21 @@ async def _kafka(report: Report, stack: Stack, runs: int) -> None:
         await consumer.seek_to_end(*partitions)
         for partition in partitions:
             await consumer.position(partition)
-        started = time.perf_counter()
-        filling = asyncio.create_task(_fill(publisher, KAFKA_REQUESTS))
-        answered = 0
-        while answered < KAFKA_REQUESTS:
-            records = await consumer.getmany(timeout_ms=1_000, max_records=5_000)
-            answered += sum(map(len, records.values()))
-            assert time.perf_counter() - started < 120, f"{answered} of {KAFKA_REQUESTS} answered in two minutes"
-        figures.append(KAFKA_REQUESTS / (time.perf_counter() - started))
+        messages = _requests(KAFKA_REQUESTS)
+        with used.run() as run:
+            started = time.perf_counter()
+            filling = asyncio.create_task(_fill(publisher, messages))
+            while run.entries < KAFKA_REQUESTS:
+                records = await consumer.getmany(timeout_ms=1_000, max_records=5_000)
+                run.entries += sum(map(len, records.values()))
+                late = time.perf_counter() - started > 120
+                assert not late, f"{run.entries} of {KAFKA_REQUESTS} answered in two minutes"
+            figures.append(KAFKA_REQUESTS / (time.perf_counter() - started))
         await filling
         await consumer.stop()
     await publisher.stop()
     report.add("Kafka requests to their answers, one ledger", figures, "entries/s")
+    used.tell(report, "Kafka requests")
 
 
 async def _partitions(consumer: Any, topic: str) -> list[Any]:
@@ -187,19 +206,23 @@ async def _partitions(consumer: Any, topic: str) -> list[Any]:
     return [TopicPartition(topic, partition) for partition in sorted(found)]
 
 
-async def _fill(publisher: Publisher, count: int) -> None:
+def _requests(count: int) -> list[Message]:
     chosen, key = random.Random(1), str(ledger_id(ORGANIZATION, "main")).encode()
-    for first in range(0, count, 1_000):
-        messages = []
-        for _ in range(min(1_000, count - first)):
-            id_ = str(new_id())
-            value = _body(chosen, organization=ORGANIZATION, ledger="main", idempotency_key=id_, document=f"pay/{id_}")
-            headers = cloud_event_headers("ledger.entry-wanted.v1", "bench", id_, now())
-            messages.append(Message("ledger.requests.v1", key, value, headers))
-        await publisher.publish(messages)
+    messages = []
+    for _ in range(count):
+        id_ = str(new_id())
+        value = _body(chosen, organization=ORGANIZATION, ledger="main", idempotency_key=id_, document=f"pay/{id_}")
+        headers = cloud_event_headers("ledger.entry-wanted.v1", "bench", id_, now())
+        messages.append(Message("ledger.requests.v1", key, value, headers))
+    return messages
 
 
-async def _bulk(report: Report, stack: Stack, runs: int) -> None:
+async def _fill(publisher: Publisher, messages: list[Message]) -> None:
+    for first in range(0, len(messages), 1_000):
+        await publisher.publish(messages[first : first + 1_000])
+
+
+async def _bulk(report: Report, stack: Stack, used: Processors, runs: int) -> None:
     figures = []
     for _ in range(runs):
         lines = [_body(random.Random(no)) + b"\n" for no in range(1_000)] * (BULK_ENTRIES // 1_000)
@@ -211,15 +234,17 @@ async def _bulk(report: Report, stack: Stack, runs: int) -> None:
         headers = {**_controller(stack), "Content-Type": "application/x-ndjson", "Idempotency-Key": str(new_id())}
         path = "/api/v1/ledgers/main/entries/bulk?mode=each"
         timeout = aiohttp.ClientTimeout(total=None)
-        started = time.perf_counter()
-        async with (
-            aiohttp.ClientSession(stack.gateway, headers=headers, timeout=timeout) as session,
-            session.post(path, data=body()) as answer,
-        ):
-            posted = (await answer.read()).count(b'"status":"posted"')
-        figures.append(BULK_ENTRIES / (time.perf_counter() - started))
+        with used.run() as run:
+            started, run.entries = time.perf_counter(), BULK_ENTRIES
+            async with (
+                aiohttp.ClientSession(stack.gateway, headers=headers, timeout=timeout) as session,
+                session.post(path, data=body()) as answer,
+            ):
+                posted = (await answer.read()).count(b'"status":"posted"')
+            figures.append(BULK_ENTRIES / (time.perf_counter() - started))
         assert posted == BULK_ENTRIES, f"{posted} of {BULK_ENTRIES} were posted"
     report.add("NDJSON bulk through the gateway", figures, "entries/s")
+    used.tell(report, "NDJSON bulk")
 
 
 async def _verify(stack: Stack) -> None:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from libs.common.errors import Poison
 
@@ -34,8 +35,7 @@ class Message:
     headers: Headers = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class CloudEvent:
+class CloudEvent(NamedTuple):
     """The attributes of a received record. `extra` holds extensions by their name without `ce_`."""
 
     type: str
@@ -75,6 +75,7 @@ def cloud_event_headers(
     return headers
 
 
+@lru_cache(maxsize=64)
 def rfc3339(time: datetime) -> str:
     """An instant in UTC with microseconds and `Z`."""
     assert time.tzinfo is not None, "an instant carries its zone"

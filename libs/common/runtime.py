@@ -11,6 +11,7 @@ signal handling is not used: its `serve` raises SIGTERM again when it returns, w
 """
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
@@ -35,6 +36,9 @@ EXIT_CLEAN: Final = 0
 EXIT_TASK_DIED: Final = 1
 EXIT_MISCONFIGURED: Final = 2
 EXIT_STOP_TIMED_OUT: Final = 3
+
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+"""What is at work makes tens of thousands of objects that live as long as it does: look for cycles less often."""
 
 _LAG_STEP_S: Final = 0.05
 _LAG_WINDOW_S: Final = 1.0
@@ -98,6 +102,8 @@ async def run(
     `app` is the ASGI application or None for a process without HTTP, `tasks` run beside it until their `stopping` is
     set, `closers` are named and awaited in order after all of them ended. Each step of the stop has `step_timeout_s`.
     """
+    gc.freeze()  # what was built lives as long as the process
+    gc.set_threshold(*GC_THRESHOLDS)
     stopping = Stopping()
     signals = _Signals()
     with signals:

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from libs.common.auth import Verifier
 from libs.common.http import App, EdgeSettings, create_app, json_response
+from libs.common.path_table import path_params
 from services.gateway.browser import SECURITY_HEADERS
 from services.gateway.errors_page import errors_page
 from services.gateway.openapi import OpenApi
@@ -56,12 +57,6 @@ class _Forward:
         if not isinstance(passage, Passage):
             raise HTTPException(405)
         await self._proxy.forward(passage, path_params(passage.path, scope["path"]), scope, receive, send)
-
-
-def path_params(template: str, path: str) -> dict[str, str]:
-    """The parameters of a path that was found by its template."""
-    pairs = zip(template.split("/"), path.split("/"), strict=True)
-    return {name[1:-1]: value for name, value in pairs if name.startswith("{")}
 
 
 def create_gateway(

@@ -5,9 +5,11 @@ body may be, which rate limit it counts against, and whether it streams. Streams
 they are held to a pace and a number instead. A test compares the table with the services' OpenAPI, both ways.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
+
+from libs.common.path_table import PathTable, segments_of
 
 RateClass = Literal["read", "write", "report", "stream"]
 
@@ -145,55 +147,21 @@ SHORT_HEALTH: Final = ("/health", "/api/health")
 TABLE: Final = LEDGER + SHORT_PATHS
 
 
-class _Node:
-    __slots__ = ("literals", "parameter", "passages")
-
-    def __init__(self) -> None:
-        self.literals: dict[str, _Node] = {}
-        self.parameter: _Node | None = None
-        self.passages: dict[str, Passage] = {}
-
-
 class RouteTable:
-    """Finds the passage of a method and a decoded path in one step per segment; a literal wins over a parameter."""
+    """Finds the passages at a decoded path; a literal wins over a parameter."""
 
     def __init__(self, passages: Iterable[Passage]) -> None:
         self.passages = tuple(passages)
-        self._root = _Node()
+        self._table: PathTable[Passage] = PathTable()
         for passage in self.passages:
-            node = self._root
-            for segment in _segments(passage.path):
-                if segment.startswith("{"):
-                    node.parameter = node.parameter or _Node()
-                    node = node.parameter
-                else:
-                    node = node.literals.setdefault(segment, _Node())
-            assert passage.method not in node.passages, f"{passage.method} {passage.path} is there twice"
-            node.passages[passage.method] = passage
+            self._table.add(passage.method, passage.path, passage)
 
-    def find(self, path: str) -> dict[str, Passage]:
+    def find(self, path: str) -> Mapping[str, Passage]:
         """The passages at a path by method; empty where there is nothing.
 
         Dot segments lead nowhere, and empty ones neither, but for a last slash that a passage has too.
         """
-        segments = _segments(path)
-        if "" in segments[:-1] or any(segment in (".", "..") for segment in segments):
+        segments = segments_of(path)
+        if "" in segments[:-1] or "." in segments or ".." in segments:
             return {}
-        return _walk(self._root, segments, 0)
-
-
-def _segments(path: str) -> list[str]:
-    return path[1:].split("/")
-
-
-def _walk(node: _Node, segments: list[str], position: int) -> dict[str, Passage]:
-    if position == len(segments):
-        return node.passages
-    literal = node.literals.get(segments[position])
-    if literal is not None:
-        found = _walk(literal, segments, position + 1)
-        if found:
-            return found
-    if node.parameter is not None and segments[position]:
-        return _walk(node.parameter, segments, position + 1)
-    return {}
+        return self._table.find(path)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -51,8 +51,7 @@ class Asker:
     permits: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """A request with what surrounds it. `size` in bytes; `lookup` where its key may have been used before."""
 
     asker: Asker
@@ -66,8 +65,7 @@ class Wish:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What an asker is told. `body` is the entry, account or hold as `kind` says, or None with a rejection.
 
     Of a capture it is both, {"hold", "entry"}. `sequence` is 0 where nothing was posted: a rejection, or a dry run.
@@ -91,6 +89,7 @@ class Books:
     committed: Callable[[Ledger], None] = lambda _: None
     _ledgers: dict[tuple[str, str], Ledger] = field(default_factory=dict)
     _writers: dict[int, LedgerWriter] = field(default_factory=dict)
+    _at_work: dict[int, LedgerWriter] = field(default_factory=dict)
 
     async def find(self, organization: str, code: str) -> Ledger | None:
         """A ledger by its codes, which never change."""
@@ -118,7 +117,18 @@ class Books:
         if writer is None:
             writer = LedgerWriter(ledger, self.pool, self.clock, self.limits, self.committed)
             self._writers[ledger.no] = writer
+        self._at_work[ledger.no] = writer
         return writer
+
+    @property
+    def busy(self) -> bool:
+        """Whether requests wait or are being written, at any ledger."""
+        while self._at_work:
+            no, writer = next(iter(self._at_work.items()))
+            if writer.busy:
+                return True
+            del self._at_work[no]
+        return False
 
     def _forget_idle(self) -> None:
         self._ledgers.clear()

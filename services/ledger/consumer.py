@@ -22,10 +22,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
 import orjson
@@ -95,8 +94,7 @@ RETRY_S: Final = 1.0
 MALFORMED: Final = "malformed"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A request that will be answered: its address, and what is wished for or why that cannot be."""
 
     organization: str

@@ -59,7 +59,7 @@ class ExchangeApi:
             raise malformed([Fault(f"/{place}", f"chooses among entries, and {format_} is not made of them")])
         sequence = _sequence(query.get("sequence"))
         ledger = await self.books.get(caller.own_organization(), request.path_params["ledger"])
-        export = await begin_export(self.reader, ledger, sequence, from_on, to_on)
+        export = await begin_export(self.reader, ledger, sequence, from_on, to_on, lambda: self.books.busy)
         if export is None:
             raise malformed([Fault("/sequence", "is none the log has come to")])
         exchange_of(request).lift_deadline()

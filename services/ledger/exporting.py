@@ -5,8 +5,12 @@
 Every slice is a short transaction of its own, bounded by `sequence <= S`: what is below S never changes, so the slices
 fit together, and nobody waits for an old snapshot. Memory holds one slice and each account's name. A file that broke
 off has no trailer; of the log itself the last line is the last record, and its sequence and hash are in the headers.
+
+Posting comes first: after each slice an export rests for as long as requests wait or are being written, `REST` times as
+long as it worked at most. So it takes a ninth of the time beside a busy writer, and all of it beside an idle one.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -14,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from libs.common.clock import monotonic_s
 from libs.common.db import Pool
 from services.ledger import exchange_reads, reads
 from services.ledger.exchange.beancount_text import BeancountWriter
@@ -25,6 +30,9 @@ from services.ledger.state import Ledger
 
 ACCOUNTS_AT_ONCE: Final = 500
 RECORDS_AT_ONCE: Final = 500
+REST: Final = 8
+REST_S_MAX: Final = 1.0
+LOOK_EVERY_S: Final = 0.005
 
 
 class ExportFormat(NamedTuple):
@@ -48,14 +56,23 @@ _WRITERS: Final[Mapping[str, Callable[[Extent], Writer]]] = {"hledger": HledgerW
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One export of one ledger; `reader` is a pool of the reader's role."""
+    """One export of one ledger; `reader` is a pool of the reader's role, `busy` says whether requests wait."""
 
     reader: Pool
     ledger: Ledger
     extent: Extent
+    busy: Callable[[], bool]
 
     async def pieces(self, format_: str) -> AsyncIterator[bytes]:
         """The file, some hundred records at a time."""
+        began_s = monotonic_s()
+        async for piece in self._pieces(format_):
+            worked_s = monotonic_s() - began_s
+            yield piece
+            await give_way(self.busy, worked_s)
+            began_s = monotonic_s()
+
+    async def _pieces(self, format_: str) -> AsyncIterator[bytes]:
         if format_ == "ndjson":
             async for records in self._log():
                 yield b"".join(orjson.dumps(record) + b"\n" for record in records)
@@ -106,8 +123,22 @@ class Export:
             yield entries
 
 
+async def give_way(busy: Callable[[], bool], worked_s: float) -> None:
+    """Rests while `busy`, at most in proportion to the time worked."""
+    until_s = monotonic_s() + min(REST_S_MAX, REST * worked_s)
+    while monotonic_s() < until_s:
+        if not busy():
+            return
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
 async def begin_export(
-    reader: Pool, ledger: Ledger, sequence: int | None, from_on: date | None, to_on: date | None
+    reader: Pool,
+    ledger: Ledger,
+    sequence: int | None,
+    from_on: date | None,
+    to_on: date | None,
+    busy: Callable[[], bool],
 ) -> Export | None:
     """An export up to a sequence, the log's head where none is given; None where the log has not come so far."""
     async with reads.as_reader(reader, ledger.organization, ledger) as connection:
@@ -123,4 +154,4 @@ async def begin_export(
         from_on=from_on,
         to_on=to_on,
     )
-    return Export(reader, ledger, extent)
+    return Export(reader, ledger, extent, busy)

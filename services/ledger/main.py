@@ -6,7 +6,6 @@ instead, with the owner's rights and while no ledger service runs (rebuild.py).
 
 import argparse
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -38,9 +37,6 @@ from services.ledger.relay import Relay
 VERSION = "0.1.0"
 OBSERVE_S = 1.0
 EXIT_BOOKS_DIFFER = 4
-GC_THRESHOLDS = (50_000, 20, 50)
-"""A batch makes tens of thousands of objects that live as long as it does: look for cycles less often."""
-
 
 log = telemetry.get_logger("services.ledger.main")
 
@@ -133,8 +129,6 @@ async def start() -> int:
     readiness = runtime.Readiness()
     app = create_app("ledger", VERSION, readiness=readiness, verifier=verifier)
     LedgerApi(books, reader, auditor, keys).add_to(app)
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
     metrics.BUILD_INFO.labels("ledger", VERSION).set(1)
     return await runtime.run(
         "ledger",

@@ -11,6 +11,8 @@
   ledger_invariant_violations{invariant="relay-heads"} says so, until its epoch is raised. Every session ends with its
   connection, so a failover of the database is followed by a new comparison.
 * Each record read has to continue the hash chain of the one before.
+* A round after a quiet time begins at once; while commits follow one another, one begins every `PACE_S` at most, for a
+  round costs the database and Kafka the same for one record as for a thousand.
 
 `wake` comes from the writer after a commit; a slow poll finds what other processes wrote. Kafka being down delays the
 relay and nothing else.
@@ -46,7 +48,9 @@ log = get_logger(__name__)
 ROUND_LEDGERS: Final = 1_000
 ROUND_RECORDS: Final = 2_000
 ROUND_BYTES: Final = 8 * 1024 * 1024
+CHAINED_AT_ONCE: Final = 100
 POLL_S: Final = 1.0
+PACE_S: Final = 0.05
 TAKEN_S: Final = 0.1
 BACKOFF_S: Final = 0.2
 BACKOFF_MAX_S: Final = 5.0
@@ -55,12 +59,16 @@ DRAIN_S: Final = 5.0
 
 @dataclass(slots=True)
 class Round:
-    """What a round found and built. `ends` are the places reached, `facts` what is to be published for it."""
+    """What a round found and built. `ends` are the places reached, `facts` what is to be published for it.
+
+    `traced` are the facts whose traces are recorded.
+    """
 
     heads: dict[int, Head]
     begins: dict[int, Place] = field(default_factory=dict)
     ends: dict[int, Place] = field(default_factory=dict)
     facts: list[Message] = field(default_factory=list)
+    traced: list[Message] = field(default_factory=list)
     recorded_at: dict[int, datetime] = field(default_factory=dict)
 
 
@@ -75,6 +83,7 @@ class Relay:
         topics: LedgerTopics = TOPICS,
         keys: SigningKeys | None = None,
         poll_s: float = POLL_S,
+        pace_s: float = PACE_S,
         round_records: int = ROUND_RECORDS,
         round_bytes: int = ROUND_BYTES,
     ) -> None:
@@ -82,7 +91,7 @@ class Relay:
         self._kafka = kafka
         self._topics = topics
         self._keys = keys or SigningKeys()
-        self._poll_s = poll_s
+        self._poll_s, self._pace_s = poll_s, pace_s
         self._round_records, self._round_bytes = round_records, round_bytes
         self._publisher = Publisher(
             kafka, name="ledger-relay", required_topics={topics.facts: 2 * RECORD_BYTES_MAX, topics.heads: 0}
@@ -193,7 +202,10 @@ class Relay:
                 await self._poll()
                 poll_at_s = monotonic_s() + self._poll_s
             if self._pending:
+                began_s = monotonic_s()
                 await self._round(connection)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), max(0.0, began_s + self._pace_s - monotonic_s()))
                 continue
             self._woken.clear()
             with suppress(TimeoutError):
@@ -244,7 +256,7 @@ class Relay:
         if behind:
             per_ledger = max(1, self._round_records // len(behind))
             records = await relay_store.load_records(connection, behind, per_ledger, self._round_bytes)
-            self._chain(round_, records)
+            await self._chain(round_, records)
             await self._publish(round_)
         moved = {no: place for no, place in (round_.begins | round_.ends).items() if place != round_.heads[no].cursor}
         if moved:
@@ -290,11 +302,13 @@ class Relay:
             return head.cursor or Place(head.place.epoch, 0, b"")
         return published
 
-    def _chain(self, round_: Round, records: Iterable[tuple[int, int, str, bytes]]) -> None:
-        """The records as facts, as long as each continues the one before."""
+    async def _chain(self, round_: Round, records: Iterable[tuple[int, int, str, bytes]]) -> None:
+        """The records as facts, as long as each continues the one before. Others are served between slices of them."""
         places = dict(round_.begins)
         broken: set[int] = set()
-        for no, sequence, text, hash_ in records:
+        for number, (no, sequence, text, hash_) in enumerate(records, 1):
+            if number % CHAINED_AT_ONCE == 0:
+                await asyncio.sleep(0)
             place = places[no]
             payload = text.encode()
             if no in broken:
@@ -306,6 +320,8 @@ class Relay:
             record = orjson.loads(payload)
             round_.recorded_at[no] = recorded_at = datetime.fromisoformat(record["recorded_at"])
             round_.facts.append(fact(self._topics.facts, payload, record, recorded_at, hash_, place.hash))
+            if (record.get("traceparent") or "").endswith("1"):
+                round_.traced.append(round_.facts[-1])
             places[no] = round_.ends[no] = Place(record["epoch"], sequence, hash_)
 
     async def _publish(self, round_: Round) -> None:
@@ -313,7 +329,7 @@ class Relay:
             return
         await self._publisher.publish(round_.facts)
         metrics.LEDGER_RELAY_PUBLISHED.inc(len(round_.facts))
-        _trace(round_.facts)
+        _trace(round_.traced)
         await self._publisher.publish(
             [
                 head_moved(self._topics.heads, round_.heads[no], place, round_.recorded_at[no], self._keys)
@@ -326,12 +342,10 @@ def _trace(facts: Sequence[Message]) -> None:
     """A span in the trace of every recorded request: its fact is acknowledged by Kafka now."""
     for fact in facts:
         headers = dict(fact.headers)
-        traceparent = headers.get("traceparent", b"")
-        if traceparent.endswith(b"1"):
-            attributes: dict[str, str | int | bool] = {"messaging.destination.name": fact.topic}
-            attributes["messaging.message.id"] = headers["ce_id"].decode()
-            with start_span("publish fact", traceparent=traceparent.decode(), attributes=attributes):
-                continue
+        attributes: dict[str, str | int | bool] = {"messaging.destination.name": fact.topic}
+        attributes["messaging.message.id"] = headers["ce_id"].decode()
+        with start_span("publish fact", traceparent=headers["traceparent"].decode(), attributes=attributes):
+            continue
 
 
 async def _unlock_all(connection: Connection) -> None:

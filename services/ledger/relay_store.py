@@ -139,11 +139,12 @@ async def load_records(
 
 
 async def move_cursors(connection: Connection, places: Mapping[int, Place]) -> None:
-    """Remembers how far these ledgers are published."""
+    """Remembers how far these ledgers are published. The commit waits for no disk: what Kafka has is read there."""
     await connection.execute(
         """
         insert into relay_cursors (ledger_no, sequence, hash)
-        select * from unnest($1::int[], $2::bigint[], $3::bytea[])
+        select w.* from (select set_config('synchronous_commit', 'off', true)) s
+        cross join unnest($1::int[], $2::bigint[], $3::bytea[]) w
         on conflict (ledger_no) do update set sequence = excluded.sequence, hash = excluded.hash
         """,
         list(places),

@@ -147,6 +147,8 @@ def _place(kind: str, body: Mapping[str, Any]) -> str:
 
 def is_dry_run(request: Request) -> bool:
     """Whether `?dry_run=true` asks for the verdict alone; raises Problem 422 for anything but true and false."""
+    if not request.scope["query_string"]:
+        return False
     asked = request.query_params.get("dry_run", "false")
     if asked not in ("true", "false"):
         raise malformed([Fault("/dry_run", "is true or false")])
@@ -172,7 +174,7 @@ async def ask(
 ) -> Answer:
     """One request through the ledger's writer; its key is scoped to the caller, `value` is what the key stands for."""
     key = key_of(request, required=False) or str(new_id())
-    content = [request.url.path.rpartition("/")[2], value]
+    content = [request.scope["path"].rpartition("/")[2], value]
     ledger = request.path_params["ledger"]
     return await ask_under(key, books, request, caller, ledger, wanted, content, len(raw), dry_run=dry_run)
 

@@ -41,6 +41,14 @@ def test_a_name_used_twice_is_refused(text: bytes) -> None:
     assert refused.value.code == "json-invalid"
 
 
+@given(st.dictionaries(TEXTS, VALUES, min_size=1, max_size=4), VALUES)
+def test_a_name_used_twice_is_refused_in_compact_text_too(members: dict[str, Any], value: Any) -> None:
+    again = orjson.dumps({next(iter(members)): value})
+    with pytest.raises(Problem) as refused:
+        parse_json(orjson.dumps(members)[:-1] + b"," + again[1:])
+    assert refused.value.code == "json-invalid"
+
+
 def test_what_only_looks_like_a_repeated_name_is_taken() -> None:
     assert parse_json(b'{"a": "\\"x\\":\\"x\\":", "b": {"a": 1}}') == {"a": '"x":"x":', "b": {"a": 1}}
 

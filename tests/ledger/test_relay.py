@@ -12,13 +12,15 @@ import pytest
 
 from libs.common import metrics
 from libs.common.bus import KafkaSettings, Message, parse_headers
-from libs.common.db import Pool, create_pool
+from libs.common.db import Pool, create_pool, transaction
 from libs.common.events import EVENT_TYPES, LEDGER_HEAD
 from libs.common.journal import LedgerRequest, ledger_id
 from libs.common.messages import rfc3339
 from libs.common.signing import ChainHead, add_key, is_signed_by, read_keys
+from services.ledger import relay_store
 from services.ledger.commands import Asker, Books, open_ledger
 from services.ledger.consumer import RequestsConsumer
+from services.ledger.published import Place
 from services.ledger.relay import Relay
 from tests.ledger.asking import account, entry, open_accounts, tell
 from tests.ledger.conftest import LedgerDatabase
@@ -84,6 +86,29 @@ async def test_a_commit_wakes_the_relay(books: Books, wire: Wire, auditor: Pool)
         await post(books, 3)
         await caught_up(auditor, 5.0)
     assert_complete(sequences(await wire.read(wire.topics.facts)), 6)
+
+
+async def test_commits_that_follow_one_another_share_rounds(books: Books, wire: Wire, auditor: Pool) -> None:
+    relay = Relay(auditor, wire.kafka, topics=wire.topics, poll_s=600.0, pace_s=0.5)
+    books.committed = relay.wake
+    await open_accounts(books, account("A"), account("B"))
+    async with running(relay.run):
+        for _ in range(30):
+            await post(books, 1)
+        await caught_up(auditor)
+    assert sequences(await wire.read(wire.topics.facts)) == list(range(1, 34))
+    assert len(await wire.read(wire.topics.heads)) < 15, "a head is published for each round"
+
+
+async def test_a_cursor_waits_for_no_disk(books: Books, auditor: Pool) -> None:
+    """Kafka has what the cursor says, and is asked after a crash; the ledger's commits are not to wait behind it."""
+    ledger = await books.get("demo", "main")
+    before = await auditor.fetchval("show synchronous_commit")
+    async with transaction(auditor) as connection:
+        await relay_store.move_cursors(connection, {ledger.no: Place(1, 1, b"x" * 32)})
+        assert await connection.fetchval("show synchronous_commit") == "off"
+    assert await auditor.fetchval("show synchronous_commit") == before
+    assert await auditor.fetchval("select sequence from relay_cursors") == 1
 
 
 async def test_many_ledgers_in_few_rounds(books: Books, wire: Wire, auditor: Pool) -> None:

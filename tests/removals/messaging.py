@@ -174,8 +174,8 @@ MESSAGING = [
         "cursor-before-facts",
         "A cursor moves when its facts are acknowledged.",
         RELAY,
-        "            self._chain(round_, records)\n            await self._publish(round_)\n",
-        "            self._chain(round_, records)\n"
+        "            await self._chain(round_, records)\n            await self._publish(round_)\n",
+        "            await self._chain(round_, records)\n"
         "            await relay_store.move_cursors(connection, round_.begins | round_.ends)\n"
         "            await self._publish(round_)\n",
         (
