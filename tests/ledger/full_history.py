@@ -51,8 +51,8 @@ class LogPen:
         stamp = Stamp(at, at.date(), "api", "alice", "api/alice", key, bytes(32), 100, named(key))
         batch = Batch(self.state.sequence)
         for record in records:
-            versions = {moved.no: moved.version for moved in record.moved_accounts()}
-            batch.add(record, append(self.state, record, stamp), versions)
+            batch.expect(record)
+            batch.add(record, append(self.state, record, stamp))
         batch.add_outcome(stamp, self.state.sequence)
         assert await store.write_batch(
             self.connection, self.state.ledger, batch, batch.arguments(), self.state.hash, at, 10.0
