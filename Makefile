@@ -19,7 +19,7 @@ export BACKEND
 help: ## this list
 	@echo "LedgerBus. Needs Python 3.11 or newer and make; the rest is fetched, pinned by hash."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=...        the Python to make the environment with"
 	@echo "  BACKEND=...       what the tests run on: embedded (the default), external, testcontainers"

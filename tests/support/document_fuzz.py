@@ -149,6 +149,8 @@ def ask_as_documented(target: Target, depth: Depth) -> Found:
                 if (kind := told.partition("\n")[0]) not in seen:
                     seen.add(kind)
                     found.wrong.append(told)
+                    if depth.other:
+                        print(told, flush=True)  # it may go on for hours
     return found
 
 
