@@ -31,6 +31,8 @@ BEYOND_SCHEMA: Final[Mapping[tuple[str, str], str]] = {
     (".*/accounts/{code}/history", "/at"): "an instant says its zone",
     (".*/holds", "/expires_at"): "instants are those of 1900 to 2200",
     (".*/holds/{id}/capture", "/lines(/[0-9]+)?"): "an amount or lines, and a line by its number or its account",
+    (".*/entries/bulk", ""): "all or none of no entries is nothing",
+    (".*/export/{format}", "/(from|to)"): "days choose among entries, and a log and accounts are not made of them",
     (".*/import/{format}", "|/head"): "each format has media types of its own among those of all; a head is a log's",
     (".*/reports/(profit-and-loss|balance-sheet|cash-flow)", "/(currency|rates_provider|average_rates)"):
         "a range and `currency`, `rates_provider`, `average_rates` have to fit each other and `translate_to`",
