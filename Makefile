@@ -11,6 +11,7 @@ BACKEND ?= embedded
 PYTEST_FLAGS ?=
 BENCH ?= ledger
 ROUNDS ?= 5
+EXAMPLES ?= 100
 REMOVALS ?=
 export BACKEND
 
@@ -18,13 +19,14 @@ export BACKEND
 help: ## this list
 	@echo "LedgerBus. Needs Python 3.11 or newer and make; the rest is fetched, pinned by hash."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=...        the Python to make the environment with"
 	@echo "  BACKEND=...       what the tests run on: embedded (the default), external, testcontainers"
 	@echo "  PYTEST_FLAGS=...  more for pytest, such as '-k money' or '-n 2'"
 	@echo "  BENCH=...         which benchmark"
 	@echo "  REMOVALS=...      which guards, by name (all where none is named)"
+	@echo "  EXAMPLES=...      how many requests of each kind make schemathesis draws an operation"
 
 $(READY): pyproject.toml requirements-dev.lock requirements-uv.lock .ci/environment
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" .ci/environment
@@ -74,6 +76,10 @@ test-fast: $(READY) ## the tests that need no PostgreSQL, Kafka, stack or socket
 .PHONY: explore
 explore: $(READY) ## the property tests with examples that nobody has tried yet
 	@$(BIN)/pytest tests/properties tests/common tests/ledger/test_csv_text.py --hypothesis-profile=explore $(PYTEST_FLAGS)
+
+.PHONY: schemathesis
+schemathesis: $(READY) ## every service against its OpenAPI document, EXAMPLES=100 an operation, others each time
+	@SCHEMATHESIS_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests -k schemathesis -s --timeout=7200 -p no:randomly $(PYTEST_FLAGS)
 
 .PHONY: reliability
 reliability: $(READY) ## kill -9 and other faults under load, ROUNDS=5 of each kind

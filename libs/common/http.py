@@ -14,15 +14,17 @@ without FastAPI (a third of the time of a request that posts an entry):
         return json_response(posted, 201)
 
 A query parameter that a route does not know is refused once the caller is known: misspelt, it would be ignored in
-silence. FastAPI routes know theirs by their signature, hot ones by their `Operation`.
+silence. So is one that is given twice and is no list: one value would win in silence. FastAPI routes know theirs by
+their signature, hot ones by their `Operation`.
 
 Limits: `BODY_BYTES_MAX` a body unless the route says otherwise (`allow_body`), `HEADER_BYTES_MAX` of headers, the
 deadline the sender gave (X-Request-Deadline-Ms) and never more than the application's own. Streams lift both and are
 held to `BODY_IDLE_S` between two pieces instead.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
 
 import orjson
 from fastapi import APIRouter, FastAPI, Security
@@ -129,17 +131,21 @@ class _CheckedRequest(Request):
 class StrictRoute(APIRoute):
     """A FastAPI route whose JSON body is checked by `json_text`; another content type than JSON is 415.
 
-    `query_names` are the query parameters it knows, its dependencies' too.
+    `query_names` are the query parameters it knows, its dependencies' too; `query_lists` those that may be repeated.
     """
 
     query_names: frozenset[str]
+    query_lists: frozenset[str]
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
-        parameters = get_flat_params(self.dependant)
-        self.query_names = frozenset(
-            parameter.alias
-            for parameter in parameters
+        parameters = [
+            parameter
+            for parameter in get_flat_params(self.dependant)
             if getattr(parameter.field_info, "in_", None) is ParamTypes.query
+        ]
+        self.query_names = frozenset(parameter.alias for parameter in parameters)
+        self.query_lists = frozenset(
+            parameter.alias for parameter in parameters if _takes_many(parameter.field_info.annotation)
         )
         respond: Callable[[Request], Awaitable[Response]] = super().get_route_handler()
         if not any(dependency.call is _authenticate for dependency in self.dependant.dependencies):
@@ -155,6 +161,10 @@ class StrictRoute(APIRoute):
         return respond_checked
 
 
+def _takes_many(annotation: Any) -> bool:
+    return any(get_origin(each) is list for each in (annotation, *get_args(annotation)))
+
+
 class HotRoute(Route):
     """A plain route. It is among the application's routes for what asks all of them, such as 405; `_HotFirst` calls it.
 
@@ -164,8 +174,11 @@ class HotRoute(Route):
     def __init__(self, operation: Operation, respond: Callable[[Request], Awaitable[Response]]) -> None:
         super().__init__(operation.path, respond, methods=[operation.method])
         self.respond = respond
-        parameters = operation.entry.get("parameters", ())
-        self.query_names = frozenset(parameter["name"] for parameter in parameters if parameter["in"] == "query")
+        parameters = [each for each in operation.entry.get("parameters", ()) if each["in"] == "query"]
+        self.query_names = frozenset(parameter["name"] for parameter in parameters)
+        self.query_lists = frozenset(
+            parameter["name"] for parameter in parameters if parameter["schema"].get("type") == "array"
+        )
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, found = super().matches(scope)
@@ -206,7 +219,7 @@ def add_hot_route(app: App, path: str, respond: Callable[[Request], Awaitable[Re
 
 
 async def authenticate(request: Request, scope: str) -> Caller:
-    """The caller of a plain route. Raises Problem 401 or 403, and 422 for a query parameter the route does not know."""
+    """The caller of a plain route. Raises Problem 401 or 403, and 422 for a query that the route does not take."""
     values = request.headers.getlist("authorization")
     if len(values) > 1:
         raise Problem(401, "token-malformed", "The Authorization header was sent more than once.")
@@ -214,23 +227,30 @@ async def authenticate(request: Request, scope: str) -> Caller:
     caller = await app.verifier.verify(values[0] if values else None)
     exchange_of(request).caller = caller
     caller.require(scope)
-    refuse_unknown_query(request)
+    refuse_wrong_query(request)
     return caller
 
 
-def refuse_unknown_query(request: Request) -> None:
-    """Raise Problem 422 unless the route knows every query parameter."""
+def refuse_wrong_query(request: Request) -> None:
+    """Raise Problem 422 unless the route knows every query parameter, and each that is no list is given once."""
     if request.scope["query_string"]:
-        known: frozenset[str] = request.scope["route"].query_names
-        unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
-        if unknown:
-            told = f"is no query parameter here; known are: {', '.join(sorted(known)) or 'none'}"
-            raise malformed([Fault(f"/{pointer_token(name[:60])}", told) for name in unknown[:FAULTS_MAX]])
+        route = request.scope["route"]
+        known: frozenset[str] = route.query_names
+        counts = Counter(name for name, _ in request.query_params.multi_items())
+        told = f"is no query parameter here; known are: {', '.join(sorted(known)) or 'none'}"
+        faults = [(name, told) for name in counts if name not in known]
+        faults += [
+            (name, f"is given {count} times, and one value is wanted")
+            for name, count in counts.items()
+            if count > 1 and name in known and name not in route.query_lists
+        ]
+        if faults:
+            raise malformed([Fault(f"/{pointer_token(name[:60])}", detail) for name, detail in faults[:FAULTS_MAX]])
 
 
 def _with_known_query(respond: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
     async def respond_checked(request: Request) -> Response:
-        refuse_unknown_query(request)
+        refuse_wrong_query(request)
         return await respond(request)
 
     return respond_checked

@@ -22,6 +22,7 @@ from libs.common.account_changes import (
     StandingRequest,
 )
 from libs.common.auth import Caller
+from libs.common.days import WrittenInstant
 from libs.common.db import Pool
 from libs.common.errors import Fault, Problem
 from libs.common.http import App, authenticate, requires, router
@@ -47,13 +48,13 @@ class AccountApi:
 
     def add_to(self, app: App) -> None:
         """Puts every route into the application."""
-        for path, respond, body, summary, method in (
-            (ACCOUNT, self.patch, PATCH, "A changed account", "PATCH"),
-            (f"{ACCOUNT}/freeze", self.freeze, FREEZE, "A frozen account", "POST"),
-            (f"{ACCOUNT}/unfreeze", self.unfreeze, REASON, "An unfrozen account", "POST"),
-            (f"{ACCOUNT}/close", self.close, REASON, "A closed account", "POST"),
+        for path, respond, body, summary, method, body_wanted in (
+            (ACCOUNT, self.patch, PATCH, "A changed account", "PATCH", True),
+            (f"{ACCOUNT}/freeze", self.freeze, FREEZE, "A frozen account", "POST", True),
+            (f"{ACCOUNT}/unfreeze", self.unfreeze, REASON, "An unfrozen account", "POST", False),
+            (f"{ACCOUNT}/close", self.close, REASON, "A closed account", "POST", False),
         ):
-            write = Write(path, "account:write", respond, body, summary, AccountAnswer, method, 200)
+            write = Write(path, "account:write", respond, body, summary, AccountAnswer, method, 200, body_wanted)
             write.add_to(app)
         routes = router("")
         routes.add_api_route(f"/api/v1{ACCOUNT}/history", self.history, summary="What an account was, change by change")
@@ -116,12 +117,13 @@ class AccountApi:
         return account["code"]
 
     async def history(
-        self, ledger: str, code: str, caller: Annotated[Caller, requires("ledger:read")], at: datetime | None = None,
+        self, ledger: str, code: str, caller: Annotated[Caller, requires("ledger:read")],
+        at: WrittenInstant | None = None,
         sequence: Annotated[int | None, Query(ge=1, le=2**62)] = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Every version of the account, oldest first; with `at` or `sequence` the one that was true then."""
         if at is not None and at.tzinfo is None:
-            raise malformed([Fault("at", "is an instant with its offset from UTC")])
+            raise malformed([Fault("/at", "is an instant with its offset from UTC")])
         books = await self.books.get(caller.own_organization(), ledger)
         async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
             records = await reads.list_account_versions(connection, books, code, sequence)

@@ -133,7 +133,7 @@ def _overdraft(account: Account, patch: AccountPatch) -> AccountStanding | Rejec
 
 
 def _parent(state: LedgerState, account: Account, code: str | None, described: Described) -> Parent | Rejection | None:
-    """The parent that is wanted: of the account's type, and not below it."""
+    """The parent that is wanted: of the account's type, open unless it is the parent already, and not below it."""
     if code is None:
         return None
     parent = state.accounts.get(code)
@@ -145,6 +145,9 @@ def _parent(state: LedgerState, account: Account, code: str | None, described: D
             errors=[Fault("/parent", f"is {parent.type}, the account is {account.type}")],
             parent=code,
         )
+    stands_at = described.sheet.parent
+    if parent.closed and (stands_at is None or stands_at.code != code):
+        return reject("parent-is-closed", errors=[Fault("/parent", "is closed")], parent=code)
     if account.code in described.above:
         return reject(
             "parent-is-below", errors=[Fault("/parent", f"is {account.code} itself or stands below it")], parent=code

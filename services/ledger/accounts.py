@@ -43,7 +43,7 @@ def shape_faults(request: AccountRequest) -> list[Fault]:
 
 
 def open_account(state: LedgerState, request: AccountRequest, new_id: UUID) -> AccountOpened | Rejection:
-    """An account under a code that is free, in a currency that is known, below a parent of its type."""
+    """An account under a code that is free, in a currency that is known, below an open parent of its type."""
     if len(orjson.dumps(request.metadata)) > METADATA_BYTES_MAX:
         return reject("metadata-too-large", errors=[Fault("/metadata", "is too large")])
     currency = state.currency(request.currency) if request.currency is not None else None
@@ -85,7 +85,7 @@ def open_account(state: LedgerState, request: AccountRequest, new_id: UUID) -> A
 
 
 def _place(state: LedgerState, request: AccountRequest) -> Rejection | None:
-    """Whether the code is free, the currency known, and the parent there and of one type with it."""
+    """Whether the code is free, the currency known, and the parent there, of one type with it and open."""
     taken = state.accounts.get(request.code)
     if taken is not None:
         return reject(
@@ -104,6 +104,8 @@ def _place(state: LedgerState, request: AccountRequest) -> Rejection | None:
             errors=[Fault("/type", f"is {request.type}, the parent is {parent.type}")],
             parent=request.parent,
         )
+    if parent.closed:
+        return reject("parent-is-closed", errors=[Fault("/parent", "is closed")], parent=request.parent)
     return None
 
 

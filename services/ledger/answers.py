@@ -100,14 +100,17 @@ class MovedLineAnswer(TypedDict):
 
 
 class HoldMoved(TypedDict):
-    """What a record did to a hold, and its lines that the record moved."""
+    """What a record did to a hold, and its lines that the record moved; of a dry run, what one would do.
+
+    `sequence` and `hash` are null in a dry run.
+    """
 
     id: str
     ledger: str
     status: Literal["pending", "captured", "released", "expired"]
-    sequence: int
+    sequence: int | None
     recorded_at: str
-    hash: str
+    hash: str | None
     actor: str
     lines: list[MovedLineAnswer]
     entry_id: NotRequired[str]

@@ -141,11 +141,15 @@ class LedgerApi:
     def add_to(self, app: App) -> None:
         """Puts every route into the application."""
         for post in (
-            Write("/organizations", "organization:create", self.open_organization, ORGANIZATION, "An organization"),
-            Write("/currencies", "currency:write", self.define_currency, CURRENCY, "A currency of one's own"),
-            Write("/ledgers", "ledger:create", self.open_ledger, LEDGER, "A set of books", LedgerAnswer),
+            Write("/organizations", "organization:create", self.open_organization, ORGANIZATION, "An organization",
+                  keyed=False),
+            Write("/currencies", "currency:write", self.define_currency, CURRENCY, "A currency of one's own",
+                  keyed=False),
+            Write("/ledgers", "ledger:create", self.open_ledger, LEDGER, "A set of books", LedgerAnswer,
+                  keyed=False),
             Write(f"{BOOKS}/accounts", "account:write", self.open_account, ACCOUNT, "An account", AccountAnswer),
-            Write(f"{BOOKS}/entries/{{id}}/reverse", "ledger:post", self.reverse, REVERSAL, "A reversal", EntryAnswer),
+            Write(f"{BOOKS}/entries/{{id}}/reverse", "ledger:post", self.reverse, REVERSAL, "A reversal", EntryAnswer,
+                  body_wanted=False),
             Write(f"{BOOKS}/transfers", "ledger:post", self.transfer, TRANSFER, "A transfer", EntryAnswer),
             Write(f"{BOOKS}/entries", "ledger:post", self.post_entry, ENTRY, "A journal entry", EntryAnswer),
         ):  # fmt: skip

@@ -9,6 +9,7 @@ import orjson
 from starlette.responses import Response
 
 from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_cursor, page
+from libs.common.days import WrittenDay
 from libs.common.db import Connection, Pool
 from libs.common.errors import Fault, Problem
 from libs.common.http import App, json_response, router
@@ -72,7 +73,7 @@ class BalanceApi:
         app.include_router(routes)
 
     async def balance(
-        self, ledger: str, code: str, caller: Reads, effective_on: date | None = None, sequence: Sequence = None,
+        self, ledger: str, code: str, caller: Reads, effective_on: WrittenDay | None = None, sequence: Sequence = None,
         party: str | None = None,
     ) -> Response:  # fmt: skip
         books, asked = await self.books.get(caller.own_organization(), ledger), AsOf(effective_on, sequence, party)

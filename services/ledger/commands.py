@@ -228,7 +228,7 @@ def _answer(outcome: Outcome, wish: Wish, stored: Stored) -> Answer:
             rejection = _name_difference(rejection, orjson.loads(stored[first][0]), wish)
         return Answer("", None, rejection, outcome.replayed)
     if outcome.preview is not None:
-        return Answer("entry", _previewed(outcome.preview, wish), None, False)
+        return Answer(*_previewed(outcome.preview, wish), None, False)
     reversed_by = None
     if outcome.records:
         payload, hash_ = outcome.records[-1].payload, outcome.records[-1].hash
@@ -254,16 +254,24 @@ def _captured(outcome: Outcome, stored: Stored) -> dict[str, Any]:
     return hold_answer(orjson.loads(payload), hash_)
 
 
-def _previewed(preview: Preview, wish: Wish) -> dict[str, Any]:
-    """The entry as it would be answered, without what only the log gives."""
-    record = {
-        "ledger": wish.ledger,
-        "sequence": None,
-        "recorded_at": instant(preview.recorded_at),
-        "actor": wish.asker.subject,
-        **orjson.loads(orjson.dumps(preview.body)),
-    }
-    return {**entry_answer(record, b""), "hash": None}
+def _previewed(preview: Preview, wish: Wish) -> tuple[str, dict[str, Any]]:
+    """Kind and body as they would be answered, without what only the log gives."""
+    records = [
+        {
+            "ledger": wish.ledger,
+            "sequence": None,
+            "recorded_at": instant(preview.recorded_at),
+            "actor": wish.asker.subject,
+            **orjson.loads(orjson.dumps(body)),
+        }
+        for body in preview.bodies
+    ]
+    if "hold" in records[-1]:
+        return "hold", {**hold_answer(records[-1], b""), "hash": None}
+    entry = {**entry_answer(records[-1], b""), "hash": None}
+    if entry["hold"] is None:
+        return "entry", entry
+    return "capture", {"hold": {**hold_answer(records[-2], b""), "hash": None}, "entry": entry}
 
 
 async def post_atomically(books: Books, ledger: Ledger, wish: Wish) -> list[Answer]:

@@ -1,16 +1,33 @@
 """Conditions of lines: what an asker wants to be sure of before an entry is posted. Pure.
 
 The balance conditions look at the account as the whole entry leaves it, so that several lines on one account mean one
-thing; the version condition looks at it as the asker saw it before.
+thing; the version condition looks at it as the asker saw it before. An amount that its currency cannot have is refused
+with the lines (`too_fine`), long before any balance is looked at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from libs.common.errors import Fault, Rejection
 from libs.common.journal import Condition, LineRequest
 from libs.common.money import from_text, to_text
 from services.ledger.rejections import reject
 from services.ledger.state import Account
+
+
+def too_fine(condition: Condition, exponent: int) -> Iterator[tuple[str, str]]:
+    """Name and text of each amount that has more decimals than the account's currency."""
+    for name in ("available_at_least", "posted_equals"):
+        text = getattr(condition, name)
+        if text is not None and not _is_exact(text, exponent):
+            yield name, text
+
+
+def _is_exact(text: str, exponent: int) -> bool:
+    try:
+        from_text(text, exponent)
+    except ValueError:
+        return False
+    return True
 
 
 def unmet(lines: Sequence[LineRequest], moved: Sequence[tuple[Account, int, int]]) -> Rejection | None:
@@ -47,11 +64,7 @@ def _balance_differs(account: Account, debits: int, credits_: int, wanted: Condi
         if text is None:
             continue
         pointer = f"/lines/{place}/condition/{name}"
-        try:
-            minor = from_text(text, exponent)
-        except ValueError:
-            return reject("too-many-decimals", errors=[Fault(pointer, "has more decimals than the currency")],
-                          account=account.code, amount=text, currency=account.currency, decimals=exponent)  # fmt: skip
+        minor = from_text(text, exponent)
         if found < minor or (name == "posted_equals" and found != minor):
             is_now = to_text(found, exponent)
             return reject(

@@ -52,9 +52,9 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a dry run would have been answered: the last record's body, and when it was decided."""
+    """What a dry run would have been answered: the bodies of the last records, two at most, and when it was decided."""
 
-    body: dict[str, Any]
+    bodies: list[dict[str, Any]]
     recorded_at: datetime
 
 
@@ -217,7 +217,7 @@ def _preview(decision: Accepted | Rejection | KnownRequest, stamp: Stamp) -> Out
         return _replay(decision)
     if isinstance(decision, Rejection):
         return Outcome(rejection=decision)
-    return Outcome(preview=Preview(decision.records[-1].body(), stamp.recorded_at))
+    return Outcome(preview=Preview([record.body() for record in decision.records[-2:]], stamp.recorded_at))
 
 
 def _replay(known: KnownRequest) -> Outcome:

@@ -383,4 +383,4 @@ def _post_capture(
     return outcome if isinstance(outcome, Rejection) else outcome.records
 
 
-OF_ENTRIES = holding.EntryRules(_envelope, _short_of_funds, _duplicate, _post_capture)
+OF_ENTRIES = holding.EntryRules(_envelope, _short_of_funds, _post_capture)

@@ -12,6 +12,7 @@ from libs.common.journal import LineRequest, Rate
 from libs.common.money import to_minor, to_text
 from services.ledger.account_records import AccountOpened
 from services.ledger.accounts import pair_currency, position_pair
+from services.ledger.conditions import too_fine
 from services.ledger.crossing import cross
 from services.ledger.records import EntryLine
 from services.ledger.rejections import PRECEDENCE, reject
@@ -39,6 +40,8 @@ def entry_lines_of(
                 faults.append((amount, place))
             else:
                 entry_lines.append(EntryLine(account, line.side, amount, line.party, line.description))
+            if line.condition is not None and any(too_fine(line.condition, account.exponent)):
+                faults.append(("too-many-decimals", place))
     return _worst(state, lines, faults) if faults else entry_lines
 
 
@@ -57,7 +60,7 @@ def _guard(account: Account, line: LineRequest, service: str) -> str | None:
 def _worst(state: LedgerState, lines: list[LineRequest], faults: list[tuple[str, int]]) -> Rejection:
     """One rejection for all lines: the code of highest precedence, with every line it is true of."""
     code = min((code for code, _ in faults), key=PRECEDENCE.__getitem__)
-    places = [place for fault, place in faults if fault == code]
+    places = list(dict.fromkeys(place for fault, place in faults if fault == code))
     line = lines[places[0]]
     account = state.accounts.get(line.account)
     facts: dict[str, Any] = {"account": line.account, "line": places[0]}
@@ -76,12 +79,34 @@ def _worst(state: LedgerState, lines: list[LineRequest], faults: list[tuple[str,
         case "currency-mismatch":
             assert account is not None
             member, facts["currency"], facts["asked"] = "currency", account.currency, line.currency
+        case "too-many-decimals":
+            return _too_fine(state, lines, places, facts)
         case _:
             facts["amount"] = line.amount
             if account is not None:
                 facts["currency"], facts["decimals"] = account.currency, account.exponent
     errors = [Fault(f"/lines/{place}/{member}", f"{code}: {lines[place].account}") for place in places[:100]]
     return reject(code, errors=errors, **facts)
+
+
+def _too_fine(state: LedgerState, lines: list[LineRequest], places: list[int], facts: dict[str, Any]) -> Rejection:
+    """Every amount of the lines, and of their conditions, that its currency cannot have."""
+    found: list[tuple[int, str, str]] = []
+    for place in places[:100]:
+        line = lines[place]
+        account = state.accounts.get(line.account)
+        if account is None:  # an account of a position pair that this entry would open
+            found.append((place, "amount", line.amount))
+            continue
+        if to_minor(line.amount, account.exponent) == "too-many-decimals":
+            found.append((place, "amount", line.amount))
+        if line.condition is not None:
+            found += [(place, f"condition/{name}", text) for name, text in too_fine(line.condition, account.exponent)]
+    first = state.accounts.get(facts["account"])
+    if first is not None:
+        facts |= {"currency": first.currency, "decimals": first.exponent}
+    errors = [Fault(f"/lines/{place}/{member}", f"too-many-decimals: {text}") for place, member, text in found]
+    return reject("too-many-decimals", errors=errors, **{**facts, "amount": found[0][2]})
 
 
 def _pair_account(state: LedgerState, code: str, opened: list[AccountOpened]) -> Account | None:

@@ -61,7 +61,8 @@ class ExchangeApi:
         ledger = await self.books.get(caller.own_organization(), request.path_params["ledger"])
         export = await begin_export(self.reader, ledger, sequence, from_on, to_on, lambda: self.books.busy)
         if export is None:
-            raise malformed([Fault("/sequence", "is none the log has come to")])
+            detail = f"The log has not come to sequence {sequence}."
+            raise Problem(422, "sequence-not-reached", detail, errors=[Fault("/sequence", "is ahead of the log")])
         exchange_of(request).lift_deadline()
         extent, kind = export.extent, EXPORTS[format_]
         name = f"{extent.organization}-{extent.ledger}-{extent.sequence}.{kind.suffix}"

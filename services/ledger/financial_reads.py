@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 from libs.common.db import Connection
 from services.ledger.reports.cash_flow import CashLine
-from services.ledger.reports.translation import RATE_AGE_DAYS_MAX, PublishedRate
+from services.ledger.reports.rates import RATE_AGE_DAYS_MAX, PublishedRate
 from services.ledger.state import Ledger
 
 
@@ -74,24 +74,40 @@ async def read_known_at(connection: Connection) -> datetime | None:
     return at
 
 
+async def list_providers(connection: Connection, known_at: datetime | None) -> list[str]:
+    """Whose rates were known then to this organization, by name."""
+    rows = await connection.fetch(
+        "select distinct provider from rates where known_at <= $1 order by provider limit 100", known_at
+    )
+    return [row["provider"] for row in rows]
+
+
 async def read_rates(
-    connection: Connection, currencies: Sequence[str], first: date, last: date, known_at: datetime
+    connection: Connection,
+    currencies: Sequence[str],
+    first: date,
+    last: date,
+    known_at: datetime,
+    provider: str | None = None,
 ) -> list[PublishedRate]:
     """Rates between some currencies for a range of days (and the days a rate may be old), as they were known then.
 
-    In the order in which they count: by provider, and of one provider what was known last.
+    `provider` leaves out those of all others. They come in the order in which they count: by provider, and of one
+    provider what was known last.
     """
     rows = await connection.fetch(
         """
         select provider, base, counter, rate_on, rate, organization_id
         from rates
         where base = any($1::text[]) and counter = any($1::text[]) and rate_on between $2 and $3 and known_at <= $4
+            and ($5::text is null or provider = $5)
         order by provider, known_at desc
         """,
         list(currencies),
         max(first, date.min + timedelta(days=RATE_AGE_DAYS_MAX)) - timedelta(days=RATE_AGE_DAYS_MAX),
         last,
         known_at,
+        provider,
     )
     return [
         PublishedRate(

@@ -18,9 +18,23 @@ from libs.common.errors import Problem
 from libs.common.money import ISO_4217, Currency
 from services.ledger import reads
 from services.ledger.account_sum import AccountSum
-from services.ledger.financial_reads import cash_blocks, read_cash_lines, read_known_at, read_rates
+from services.ledger.financial_reads import (
+    cash_blocks,
+    list_providers,
+    read_cash_lines,
+    read_known_at,
+    read_rates,
+)
 from services.ledger.records import instant
 from services.ledger.reports import balance_sheet, cash_flow, profit_and_loss
+from services.ledger.reports.rates import (
+    PIVOTS,
+    RATE_AGE_DAYS_MAX,
+    AverageOver,
+    RateBook,
+    RateMissing,
+    averaged_period,
+)
 from services.ledger.reports.sections import (
     CurrencyAnswer,
     Layout,
@@ -33,12 +47,8 @@ from services.ledger.reports.sections import (
     fiscal_year_start,
 )
 from services.ledger.reports.translation import (
-    PIVOTS,
-    RATE_AGE_DAYS_MAX,
     ROUNDING,
     Days,
-    RateBook,
-    RateMissing,
     Translator,
     days_of,
 )
@@ -57,10 +67,19 @@ TO_PRESENTATION: Final = (
     "rate; both ends of cash at the closing rate of their day"
 )
 
+TO_PRESENTATION_AT_AVERAGES: Final = (
+    "assets and liabilities at the closing rate; equity at each entry's date; income and expense at the average rate "
+    "of the {over} of each day"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A statement someone asks for. `currency` leaves out all others; `translate_to` puts everything into one."""
+    """A statement someone asks for. `currency` leaves out all others; `translate_to` puts everything into one.
+
+    Translated with the rates of `rates_provider` alone where one is named, and with income and expense at the average
+    of each month, quarter or fiscal year where `average_rates` names that.
+    """
 
     report: Report
     periods: Sequence[Period]
@@ -71,6 +90,8 @@ class Wanted:
     rates_known_at: datetime | None
     level: int | None
     zero: bool
+    rates_provider: str | None = None
+    average_rates: AverageOver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +103,7 @@ class Statements:
     ledger: Ledger
 
     async def answer(self, wanted: Wanted) -> StatementAnswer:
-        """The statement. Raises Problem 422: sequence-not-reached, unknown-currency, rate-missing."""
+        """The statement. Raises Problem 422: sequence-not-reached, unknown-currency, unknown-provider, rate-missing."""
         async with reads.as_reader(self.reader, self.organization, self.ledger) as connection:
             at = await read_head(connection, self.ledger, wanted.sequence)
             _, accounts = await read_sums(connection, self.ledger, since=None, through=None, sequence=at)
@@ -95,7 +116,8 @@ class Statements:
         else:
             target = await self._currency(wanted.translate_to)
             known_at = await self._known_at(wanted)
-            translation = _translated(target, self.ledger.functional_currency, known_at)
+            await self._require_provider(wanted.rates_provider, known_at)
+            translation = _translated(target, self.ledger.functional_currency, known_at, wanted)
             currencies = [await self._in_one(wanted, layout, at, target, known_at)]
         return {
             "report": wanted.report,
@@ -148,7 +170,7 @@ class Statements:
                 return balance_sheet.translated(layout, wanted.periods, days, translator)
             return profit_and_loss.translated(layout, wanted.periods, days, translator)
         except RateMissing as missing:
-            raise _rate_missing(missing, known_at) from missing
+            raise _rate_missing(missing, known_at, wanted.rates_provider) from missing
 
     async def _translator(
         self, wanted: Wanted, layout: Layout, target: Currency, known_at: datetime | None, first: date, last: date
@@ -157,9 +179,13 @@ class Statements:
         pivots = tuple(dict.fromkeys((functional.code, *PIVOTS)))
         used = {account.currency for account in layout.accounts.values() if account.currency is not None}
         codes = sorted({*used, target.code, *pivots})
+        over, provider = wanted.average_rates, wanted.rates_provider
+        if over is not None:
+            first = averaged_period(over, first, wanted.year_begins).first
+            last = averaged_period(over, last, wanted.year_begins).last
         async with reads.as_reader(self.reader, self.organization, self.ledger) as connection:
-            rates = [] if known_at is None else await read_rates(connection, codes, first, last, known_at)
-        return Translator(target, functional, wanted.year_begins, RateBook(rates, pivots))
+            rates = [] if known_at is None else await read_rates(connection, codes, first, last, known_at, provider)
+        return Translator(target, functional, wanted.year_begins, RateBook(rates, pivots), over)
 
     async def _sums(
         self, since: date | None, through: date, at: int, without_kinds: tuple[str, ...] = ()
@@ -202,6 +228,19 @@ class Statements:
             )
         return Currency(code, own[code])
 
+    async def _require_provider(self, provider: str | None, known_at: datetime | None) -> None:
+        if provider is None:
+            return
+        async with reads.as_reader(self.reader, self.organization, self.ledger) as connection:
+            known = await list_providers(connection, known_at)
+        if provider not in known:
+            raise Problem(
+                422,
+                "unknown-provider",
+                f"No rate of a provider {provider!r} is known; there are rates of {', '.join(known) or 'nobody'}.",
+                facts={"rates_provider": provider, "providers": known, "rates_known_at": _told_instant(known_at)},
+            )
+
     async def _known_at(self, wanted: Wanted) -> datetime | None:
         if wanted.rates_known_at is not None:
             return wanted.rates_known_at
@@ -216,27 +255,44 @@ _NOTES: Final[dict[Report, str]] = {
 }
 
 
-def _translated(target: Currency, functional: Currency, known_at: datetime | None) -> Translated:
+def _told_instant(at: datetime | None) -> str | None:
+    return instant(at) if at is not None else None
+
+
+def _rules(target: Currency, functional: Currency, over: AverageOver | None) -> str:
+    if target.code == functional.code:
+        return TO_FUNCTIONAL
+    return TO_PRESENTATION if over is None else TO_PRESENTATION_AT_AVERAGES.format(over=over)
+
+
+def _translated(target: Currency, functional: Currency, known_at: datetime | None, wanted: Wanted) -> Translated:
     return {
         "to": target.code,
         "functional_currency": functional.code,
-        "rules": TO_FUNCTIONAL if target.code == functional.code else TO_PRESENTATION,
+        "rules": _rules(target, functional, wanted.average_rates),
         "rounding": ROUNDING.value,
         "rate_age_days_max": RATE_AGE_DAYS_MAX,
-        "rates_known_at": instant(known_at) if known_at is not None else None,
+        "rates_known_at": _told_instant(known_at),
+        "rates_provider": wanted.rates_provider,
+        "average_rates": wanted.average_rates,
     }
 
 
-def _rate_missing(missing: RateMissing, known_at: datetime | None) -> Problem:
+def _rate_missing(missing: RateMissing, known_at: datetime | None, provider: str | None) -> Problem:
+    whose = f" of {provider}" if provider is not None else ""
+    when = f"as of {missing.on}, nor of the {RATE_AGE_DAYS_MAX} days before"
+    if missing.period is not None:
+        when = f"for any day of {missing.period}, so it has no average"
     return Problem(
         422,
         "rate-missing",
-        f"There is no rate between {missing.base} and {missing.counter} as of {missing.on}, nor of the "
-        f"{RATE_AGE_DAYS_MAX} days before.",
+        f"There is no rate{whose} between {missing.base} and {missing.counter} {when}.",
         facts={
             "base": missing.base,
             "counter": missing.counter,
             "on": missing.on.isoformat(),
-            "rates_known_at": instant(known_at) if known_at is not None else None,
+            "period": missing.period,
+            "rates_provider": provider,
+            "rates_known_at": _told_instant(known_at),
         },
     )

@@ -20,7 +20,7 @@ from services.ledger import hold_reads
 from services.ledger.answers import CaptureAnswer, HoldMoved, HoldWithEntries
 from services.ledger.commands import Books
 from services.ledger.reads import as_reader, as_uuid
-from services.ledger.writes import PREFIX, Write, answered, ask, check, json_body
+from services.ledger.writes import PREFIX, Write, answered, ask, check, is_dry_run, json_body
 
 BOOKS = "/ledgers/{ledger}"
 HOLD_BYTES_MAX = 1024 * 1024
@@ -46,9 +46,14 @@ class HoldApi:
         one = f"{BOOKS}/holds/{{id}}"
         for post in (
             Write(f"{BOOKS}/holds", "ledger:post", self.place, HOLD, "A hold", HoldMoved),
-            Write(f"{one}/capture", "ledger:post", self.capture, CAPTURE, "A capture", CaptureAnswer),
-            Write(f"{one}/release", "ledger:post", self.release, RELEASE, "A release", HoldMoved, status=200),
-        ):
+            Write(
+                f"{one}/capture", "ledger:post", self.capture, CAPTURE, "A capture", CaptureAnswer, body_wanted=False
+            ),
+            Write(
+                f"{one}/release", "ledger:post", self.release, RELEASE, "A release", HoldMoved, status=200,
+                body_wanted=False,
+            ),
+        ):  # fmt: skip
             post.add_to(app)
         routes = router(PREFIX)
         routes.add_api_route(f"{BOOKS}/holds", self.holds, summary="Holds, newest first")
@@ -61,7 +66,7 @@ class HoldApi:
         raw, value = await json_body(request, HOLD_BYTES_MAX)
         wanted = check(HOLD, raw, value)
         with start_span("place_hold"):
-            answer = await ask(self.books, request, caller, wanted, raw, value)
+            answer = await ask(self.books, request, caller, wanted, raw, value, dry_run=is_dry_run(request))
         return answered(answer, request)
 
     async def capture(self, request: Request) -> Response:
@@ -75,7 +80,7 @@ class HoldApi:
         wanted = CaptureRequest(hold_id=hold_id_of(request.path_params["id"]), **words)
         with start_span("post_journal"):
             asked = {"hold": str(wanted.hold_id), "body": value}
-            answer = await ask(self.books, request, caller, wanted, raw, asked)
+            answer = await ask(self.books, request, caller, wanted, raw, asked, dry_run=is_dry_run(request))
         return answered(answer, request)
 
     async def release(self, request: Request) -> Response:
@@ -85,7 +90,8 @@ class HoldApi:
         body = check(RELEASE, raw, value)
         wanted = ReleaseRequest(hold_id=hold_id_of(request.path_params["id"]), reason=body.reason)
         asked = {"hold": str(wanted.hold_id), "body": value}
-        return answered(await ask(self.books, request, caller, wanted, raw, asked), request, 200)
+        answer = await ask(self.books, request, caller, wanted, raw, asked, dry_run=is_dry_run(request))
+        return answered(answer, request, 200)
 
     async def holds(
         self, ledger: str, caller: Reads, status: HoldStatus | None = None, account: str | None = None,

@@ -21,7 +21,7 @@ import orjson
 
 from libs.common.errors import Fault, Rejection
 from libs.common.holds import CaptureRequest, ExpireRequest, HoldMoveRequest, HoldRequest, ReleaseRequest
-from libs.common.journal import EntryRequest, LineRequest, Origin
+from libs.common.journal import LINES_MIN, EntryRequest, LineRequest, Origin
 from libs.common.money import BALANCE_MAX, to_minor, to_text
 from services.ledger.account_records import AccountOpened
 from services.ledger.entry_lines import balance_of, entry_lines_of
@@ -55,7 +55,6 @@ class EntryRules:
 
     envelope: "Callable[[LedgerState, EntryRequest, Stamp], Rejection | None]"
     funds: Callable[[Moved, list[EntryLine], Mapping[str, int]], Rejection | None]
-    duplicate: Callable[[LedgerState, UUID | None, str | None], Rejection | None]
     post: "Callable[[LedgerState, EntryRequest, Stamp, Captures], list[Record] | Rejection]"
 
 
@@ -183,7 +182,7 @@ def _is_over(hold: Hold, stamp: "Stamp") -> bool:
 def _capture(
     state: LedgerState, request: CaptureRequest, stamp: "Stamp", rules: EntryRules
 ) -> list[Record] | Rejection:
-    refused = rules.duplicate(state, request.id, request.external_id)
+    refused = rules.envelope(state, _outline(request), stamp)
     if refused is not None:
         return refused
     hold = _pending(state, request.hold_id)
@@ -226,6 +225,13 @@ def _capture(
     captured = _lift("hold-captured", hold, accounts, amounts, "pending" if left else "captured")
     captured.entry_id = request.id or stamp.entry_id
     return [captured, *posted]
+
+
+def _outline(request: CaptureRequest) -> EntryRequest:
+    """The entry as far as the request alone says it: its ids and how many lines it has, two at least without them."""
+    count = LINES_MIN if request.lines is None else len(request.lines)
+    lines = [LineRequest("", "debit", "") for _ in range(count)]
+    return EntryRequest(lines=lines, id=request.id, external_id=request.external_id)
 
 
 def _asked(hold: Hold, accounts: list[Account], request: CaptureRequest) -> list[tuple[int, str]] | Rejection:

@@ -2,7 +2,7 @@
 
 A file is read to its end before anything of it is posted. What is found wrong is told by line and refuses the file, so
 nobody has to find out which half of it was posted. Whether the ledger takes an entry (an account may be frozen, a day
-closed) is decided later, line by line. Memory grows with accounts and faults, not with entries (but see `EntryIds`).
+closed) is decided later, line by line. Memory grows with accounts and faults, not with entries.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ from services.ledger.exchange.found import FoundAccount, FoundEntry, LeftOut, Re
 from services.ledger.exchange.hledger_text import HledgerReader
 from services.ledger.exchange.journal_lines import sentence_of, still_open
 from services.ledger.exchange.log_lines import NdjsonReader
-from services.ledger.exchange.takeover import AccountPlan, Derive, EntryIds
+from services.ledger.exchange.takeover import AccountPlan, EntryIds
 
 GIB: Final = 1024 * 1024 * 1024
 LINE_BYTES_MAX: Final = 2 * 1024 * 1024
@@ -210,10 +210,10 @@ def wanted_entry(found: FoundEntry, plan: AccountPlan, ids: EntryIds) -> Wanted:
 
 
 def second_look(
-    format_: ImportFormat, lines: Iterator[str], plan: AccountPlan, derive: Derive
+    format_: ImportFormat, lines: Iterator[str], plan: AccountPlan, ids: EntryIds
 ) -> Iterator[tuple[int, Wanted]]:
     """Line and request of each entry of a file that the first look let pass."""
-    reader, ids = format_.reader(), EntryIds(derive)
+    reader = format_.reader()
     for number, text in enumerate(lines, 1):
         for found in reader.take(number, text):
             if isinstance(found, FoundEntry):

@@ -32,8 +32,9 @@ from services.ledger.commands import Asker, Books, Wish, fingerprint_of
 from services.ledger.deciding import Outcome
 from services.ledger.exchange.found import Unreadable
 from services.ledger.exchange.journal_lines import scaled
-from services.ledger.exchange.takeover import WantedAccount
+from services.ledger.exchange.takeover import EntryIds, WantedAccount
 from services.ledger.import_check import ACCOUNT, ImportCheck, ImportFormat, Wanted, checked, fault_result, second_look
+from services.ledger.seen_store import SeenStore
 from services.ledger.state import Ledger
 
 ACCOUNTS_AT_ONCE: Final = 200
@@ -209,20 +210,21 @@ class JournalImport:
         def derive(day: datetime, document: str) -> UUID:
             return derived_id(day, organization, "import", document, "import")
 
-        entries = second_look(self.format, _lines(file), check.plan, derive)
-        for ordinal, (line, request) in enumerate(entries):
-            key = f"{self.key}/{ordinal}" if self.key is not None else str(new_id())
-            body = orjson.dumps(request)
-            wish = Wish(
-                self.asker, self.ledger.code, request, key, fingerprint_of(orjson.loads(body)), len(body), True,
-                self.traceparent,
-            )  # fmt: skip
-            if ordinal % ENTRIES_BETWEEN_PAUSES == 0:
-                await asyncio.sleep(0)
-            if isinstance(request, ReversalRequest):
-                await postings.drain()  # the entry it takes back has to be stored
-            self._under_way.append((line, request))
-            await postings.put(self._next(), wish)
+        with SeenStore() as seen:
+            entries = second_look(self.format, _lines(file), check.plan, EntryIds(derive, seen.count))
+            for ordinal, (line, request) in enumerate(entries):
+                key = f"{self.key}/{ordinal}" if self.key is not None else str(new_id())
+                body = orjson.dumps(request)
+                wish = Wish(
+                    self.asker, self.ledger.code, request, key, fingerprint_of(orjson.loads(body)), len(body), True,
+                    self.traceparent,
+                )  # fmt: skip
+                if ordinal % ENTRIES_BETWEEN_PAUSES == 0:
+                    await asyncio.sleep(0)
+                if isinstance(request, ReversalRequest):
+                    await postings.drain()  # the entry it takes back has to be stored
+                self._under_way.append((line, request))
+                await postings.put(self._next(), wish)
         await postings.drain()
 
     async def _told(self, results: list[dict[str, Any]]) -> bytes:

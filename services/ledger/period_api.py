@@ -18,6 +18,7 @@ from starlette.responses import Response
 from libs.common.auth import Caller
 from libs.common.clock import new_id
 from libs.common.cursors import LIMIT_DEFAULT, Limit
+from libs.common.days import WrittenDay
 from libs.common.db import Pool
 from libs.common.errors import Fault
 from libs.common.http import (
@@ -69,7 +70,7 @@ class ReopenBody(BaseModel):
 CLOSING = TypeAdapter(ClosingAnswer)
 PERIOD = TypeAdapter(PeriodText)
 YEAR = TypeAdapter(YearText)
-DAY = TypeAdapter(date)
+DAY: TypeAdapter[date] = TypeAdapter(WrittenDay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,9 @@ class PeriodApi:
             return await self._take(request, route)
 
         path, body = BOOKS + route.path, route.body.__name__
-        own = {"name": route.parameter, "in": "path", "required": True, "schema": {"type": "string"}}
+        shapes: dict[str, TypeAdapter[Any]] = {"date": DAY, "period": PERIOD, "year": YEAR}
+        schema = shapes[route.parameter].json_schema()
+        own = {"name": route.parameter, "in": "path", "required": True, "schema": schema}
         entry = {
             "summary": route.summary,
             "parameters": [KEY_PARAMETER, LEDGER_PARAMETER, own],
@@ -177,7 +180,7 @@ class PeriodApi:
         return json_response(answer.body, 200, headers)
 
     async def day(
-        self, ledger: str, date: date, caller: Reads,
+        self, ledger: str, date: WrittenDay, caller: Reads,
         after: Annotated[int, Query(ge=0, le=2**31)] = 0, limit: Limit = LIMIT_DEFAULT,
     ) -> DayAnswer:  # fmt: skip
         books = await self.books.get(caller.own_organization(), ledger)
@@ -190,8 +193,7 @@ class PeriodApi:
         async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
             return await period_reads.read_periods(connection, books, today)
 
-    async def close_check(self, ledger: str, period: str, caller: Reads) -> CloseCheckAnswer:
-        _checked(PERIOD, "period", period)
+    async def close_check(self, ledger: str, period: PeriodText, caller: Reads) -> CloseCheckAnswer:
         books = await self.books.get(caller.own_organization(), ledger)
         today, waiting = books.accounting_day(self.books.clock()), self.books.writer_of(books).queue_length
         async with reads.as_reader(self.reader, caller.own_organization(), books) as connection:
@@ -203,4 +205,4 @@ def _checked(model: TypeAdapter[Any], name: str, text: str) -> Any:
         return model.validate_strings(text)
     except ValidationError as error:
         wanted = {"date": "a date such as 2026-11-21", "period": "a month such as 2026-11", "year": "a year"}[name]
-        raise malformed([Fault(name, f"is not {wanted}")]) from error
+        raise malformed([Fault(f"/{name}", f"is not {wanted}")]) from error

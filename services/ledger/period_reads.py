@@ -335,10 +335,10 @@ async def _check_reconcilable(connection: Connection, ledger: Ledger, begins: da
         begins,
         ends,
     )
+    not_known = "Whether they, or what moved in earlier months, are reconciled: recon is not connected to this check."
     if not rows:
-        return _ok("reconciliation", "No reconcilable account moved in the month.", accounts=[])
+        return _ok("reconciliation", "No reconcilable account moved in the month.", not_known, accounts=[])
     detail = f"{len(rows)} reconcilable accounts moved in the month."
-    not_known = "Whether they are reconciled: recon is not connected to this check."
     codes = [row["code"] for row in rows[:LISTED_MAX]]
     return _warning("reconciliation", detail, not_known, accounts=codes, count=len(rows))
 

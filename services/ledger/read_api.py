@@ -18,6 +18,7 @@ from starlette.responses import StreamingResponse
 
 from libs.common.auth import Caller
 from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_cursor, page
+from libs.common.days import WrittenDay
 from libs.common.db import Pool
 from libs.common.errors import Problem
 from libs.common.http import App, exchange_of, requires, router
@@ -116,8 +117,8 @@ class ReadApi:
         return {"items": items, "next_after": items[-1]["sequence"] if len(items) == limit else None}
 
     async def entries(
-        self, ledger: str, caller: Reads, from_: Annotated[date | None, Query(alias="from")] = None,
-        to: date | None = None, account: str | None = None, origin: str | None = None,
+        self, ledger: str, caller: Reads, from_: Annotated[WrittenDay | None, Query(alias="from")] = None,
+        to: WrittenDay | None = None, account: str | None = None, origin: str | None = None,
         external_id: str | None = None, q: str | None = None, cursor: str | None = None,
         limit: Limit = LIMIT_DEFAULT,
     ) -> dict[str, Any]:  # fmt: skip

@@ -54,6 +54,7 @@ REJECTIONS: Mapping[str, str] = {
     "unknown-currency": "The currency is neither in ISO 4217 nor one of the organization's own.",
     "unknown-parent": "The ledger has no such parent account.",
     "parent-type-differs": "An account and its parent are of one type.",
+    "parent-is-closed": "The parent account is closed.",
     "parent-is-below": "An account's parent is not the account itself, nor one below it.",
     "account-is-position": "The ledger keeps the accounts of position pairs itself.",
     "account-not-empty": "An account is closed with nothing on it: no balance, no holds, no open children.",

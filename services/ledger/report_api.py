@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from libs.common.auth import Caller
 from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_cursor, page
+from libs.common.days import WrittenDay
 from libs.common.db import Pool
 from libs.common.http import App, exchange_of, json_response, router
 from libs.common.money import to_text
@@ -81,7 +82,7 @@ class ReportApi:
 
     async def trial_balance(
         self, ledger: str, request: Request, caller: Reads, from_: From = None, to: To = None,
-        compare: Annotated[date | None, Query(description="Also the figures as of this day.")] = None,
+        compare: Annotated[WrittenDay | None, Query(description="Also the figures as of this day.")] = None,
         sequence: Sequence = None, currency: CurrencyCode = None, zero: Zero = True,
         level: Annotated[int | None, Query(ge=1, le=100, description="Deepest level of the tree shown.")] = None,
     ) -> Response:  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Query
 
 from libs.common.auth import Caller
+from libs.common.days import WrittenDay
 from libs.common.db import Connection
 from libs.common.errors import Fault, Problem
 from libs.common.http import requires
@@ -18,8 +19,8 @@ from services.ledger.sums import read_sums
 
 Reads = Annotated[Caller, requires("ledger:read")]
 Sequence = Annotated[int | None, Query(ge=0, le=2**62, description="As the books were at this sequence; else now.")]
-From = Annotated[date | None, Query(alias="from", description="First effective day; else from the beginning.")]
-To = Annotated[date | None, Query(description="Last effective day; else whatever day comes.")]
+From = Annotated[WrittenDay | None, Query(alias="from", description="First effective day; else from the beginning.")]
+To = Annotated[WrittenDay | None, Query(description="Last effective day; else whatever day comes.")]
 CurrencyCode = Annotated[str | None, Query(max_length=12, description="Only this currency.")]
 Zero = Annotated[bool, Query(description="Whether accounts with nothing on them are shown.")]
 Words = Annotated[str | None, Query(max_length=200)]

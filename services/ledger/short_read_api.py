@@ -13,6 +13,7 @@ from fastapi import APIRouter, Query
 
 from libs.common.auth import Caller
 from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_cursor, page
+from libs.common.days import WrittenDay
 from libs.common.db import Connection, Pool
 from libs.common.errors import Fault, Problem
 from libs.common.http import App, requires, router
@@ -37,7 +38,7 @@ V1: Final = "/api/v1"
 TAG: Final = "Short paths"
 
 Reads = Annotated[Caller, requires("ledger:read")]
-From = Annotated[date | None, Query(alias="from")]
+From = Annotated[WrittenDay | None, Query(alias="from")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class ShortReadApi:
         return found
 
     async def journals(
-        self, caller: Reads, from_: From = None, to: date | None = None, account: str | None = None,
+        self, caller: Reads, from_: From = None, to: WrittenDay | None = None, account: str | None = None,
         cursor: str | None = None, limit: Limit = LIMIT_DEFAULT,
     ) -> dict[str, Any]:  # fmt: skip
         """Entries by accounting date and account, newest first."""
@@ -172,7 +173,7 @@ class ShortReadApi:
         return short_words.trial_balance_words(report, unit)
 
     async def profit_and_loss(
-        self, caller: Reads, from_: From = None, to: date | None = None, currency: CurrencyText | None = None
+        self, caller: Reads, from_: From = None, to: WrittenDay | None = None, currency: CurrencyText | None = None
     ) -> dict[str, Any]:  # fmt: skip
         """All that was earned and spent, or in a range of days, in one currency; closing entries are left out."""
         check_range(from_, to)
@@ -180,7 +181,7 @@ class ShortReadApi:
         return short_words.profit_and_loss_words(statement, unit)
 
     async def balance_sheet(
-        self, caller: Reads, to: date | None = None, currency: CurrencyText | None = None
+        self, caller: Reads, to: WrittenDay | None = None, currency: CurrencyText | None = None
     ) -> dict[str, Any]:
         """Debits less credits of all that was posted, or up to a day, in one currency."""
         if to is not None and to.year <= 1:

@@ -16,14 +16,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.auth import Caller
+from libs.common.days import WrittenDay, WrittenInstant
 from libs.common.db import Pool
 from libs.common.errors import Fault, Problem
 from libs.common.http import App, json_response, requires, router
+from libs.common.journal import Pattern
 from libs.common.traces import start_span
 from services.ledger import reads
 from services.ledger.commands import Books
 from services.ledger.financial_statements import Report, Statements, Wanted
 from services.ledger.reports.csv_text import MEDIA_TYPE
+from services.ledger.reports.rates import AverageOver
 from services.ledger.reports.sections import Period, StatementAnswer, fiscal_year_start
 from services.ledger.reports.statement_csv import as_csv
 from services.ledger.state import Ledger
@@ -35,17 +38,22 @@ _DAY: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _COMPARED: Final = re.compile(rf"({_DAY}\.\.)?{_DAY}")
 
 Reads = Annotated[Caller, requires("ledger:read")]
-Day = date | None
+Day = WrittenDay | None
 From = Annotated[Day, Query(alias="from", description="first day; the fiscal year's unless given")]
 To = Annotated[Day, Query(description="last day; the ledger's accounting day unless given")]
 Compare = Annotated[
-    list[str] | None,
+    list[Annotated[str, Pattern(f"^{_COMPARED.pattern}$")]] | None,
     Query(max_length=COMPARED_MAX, description="further columns, each a day or a range such as 2024-01-01..2024-12-31"),
 ]
 Sequence_ = Annotated[int | None, Query(ge=0, le=2**62, description="what was known then; now unless given")]
 CurrencyCode = Annotated[str | None, Query(max_length=24, description="this currency alone")]
 TranslateTo = Annotated[str | None, Query(max_length=24, description="everything in this currency")]
-KnownAt = Annotated[datetime | None, Query(description="use rates known at this instant; all unless given")]
+KnownAt = Annotated[WrittenInstant | None, Query(description="use rates known at this instant; all unless given")]
+RatesProvider = Annotated[str | None, Query(min_length=1, max_length=200, description="rates of this provider alone")]
+AverageRates = Annotated[
+    AverageOver | None,
+    Query(description="income and expense at the average rate of each of these, to a presentation currency"),
+]
 Level = Annotated[int | None, Query(ge=1, le=100, description="depth of the tree of accounts; all unless given")]
 Zero = Annotated[bool, Query(description="rows of zeros too")]
 
@@ -61,6 +69,8 @@ class _Options:
     rates_known_at: datetime | None
     level: int | None
     zero: bool
+    rates_provider: str | None
+    average_rates: AverageOver | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +104,33 @@ class StatementApi:
         self, request: Request, ledger: str, caller: Reads, from_: From = None, to: To = None,
         compare: Compare = None, sequence: Sequence_ = None, currency: CurrencyCode = None,
         translate_to: TranslateTo = None, rates_known_at: KnownAt = None, level: Level = None, zero: Zero = False,
+        rates_provider: RatesProvider = None, average_rates: AverageRates = None,
     ) -> Response:  # fmt: skip
-        options = _Options(compare or (), sequence, currency, translate_to, rates_known_at, level, zero)
+        options = _Options(
+            compare or (), sequence, currency, translate_to, rates_known_at, level, zero, rates_provider, average_rates
+        )
         return await self._respond(request, caller, ledger, "profit-and-loss", (from_, to), options)
 
     async def balance_sheet(
         self, request: Request, ledger: str, caller: Reads, to: To = None, compare: Compare = None,
         sequence: Sequence_ = None, currency: CurrencyCode = None, translate_to: TranslateTo = None,
         rates_known_at: KnownAt = None, level: Level = None, zero: Zero = False,
+        rates_provider: RatesProvider = None, average_rates: AverageRates = None,
     ) -> Response:  # fmt: skip
-        options = _Options(compare or (), sequence, currency, translate_to, rates_known_at, level, zero)
+        options = _Options(
+            compare or (), sequence, currency, translate_to, rates_known_at, level, zero, rates_provider, average_rates
+        )
         return await self._respond(request, caller, ledger, "balance-sheet", (None, to), options)
 
     async def cash_flow(
         self, request: Request, ledger: str, caller: Reads, from_: From = None, to: To = None,
         compare: Compare = None, sequence: Sequence_ = None, currency: CurrencyCode = None,
         translate_to: TranslateTo = None, rates_known_at: KnownAt = None, level: Level = None, zero: Zero = False,
+        rates_provider: RatesProvider = None,
     ) -> Response:  # fmt: skip
-        options = _Options(compare or (), sequence, currency, translate_to, rates_known_at, level, zero)
+        options = _Options(
+            compare or (), sequence, currency, translate_to, rates_known_at, level, zero, rates_provider, None
+        )
         return await self._respond(request, caller, ledger, "cash-flow", (from_, to), options)
 
     async def _respond(
@@ -122,7 +141,7 @@ class StatementApi:
         async with reads.as_reader(self.reader, organization) as connection:
             facts = await reads.read_ledger(connection, code)
         assert facts is not None, "a ledger that is there is never removed"
-        _check(options)
+        _check(options, ledger)
         today = ledger.accounting_day(self.books.clock())
         wanted = Wanted(
             report=report,
@@ -134,6 +153,8 @@ class StatementApi:
             rates_known_at=options.rates_known_at,
             level=options.level,
             zero=options.zero,
+            rates_provider=options.rates_provider,
+            average_rates=options.average_rates,
         )
         return await _told(request, Statements(self.reader, organization, ledger), wanted, ledger)
 
@@ -148,7 +169,13 @@ async def _told(request: Request, statements: Statements, wanted: Wanted, ledger
     return Response(as_csv(answer), media_type=MEDIA_TYPE, headers=disposition)
 
 
-def _check(options: _Options) -> None:
+def _check(options: _Options, ledger: Ledger) -> None:
+    if options.translate_to is None and options.rates_provider is not None:
+        raise _malformed("rates_provider", "says whose rates translate, and translate_to is not given")
+    if options.average_rates is not None and options.translate_to in (None, ledger.functional_currency.code):
+        raise _malformed(
+            "average_rates", f"is for a presentation currency in translate_to, not {ledger.functional_currency.code}"
+        )
     if options.currency is not None and options.translate_to is not None:
         raise _malformed("currency", "chooses among currencies, and translate_to leaves but one")
     if options.rates_known_at is not None and options.rates_known_at.tzinfo is None:
@@ -189,6 +216,5 @@ def _period(name: str, where: str, since: Day, through: date, is_range: bool, ye
 
 def _malformed(parameter: str, detail: str) -> Problem:
     return Problem(
-        422, "malformed", f"Query parameter {parameter} {detail}.",
-        errors=[Fault("", f"query parameter {parameter!r} {detail}")],
+        422, "malformed", f"/{parameter} {detail}.", errors=[Fault(f"/{parameter}", detail)],
     )  # fmt: skip

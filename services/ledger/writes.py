@@ -31,7 +31,10 @@ PREFIX = "/api/v1"
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A plain route that writes, and its entry in the OpenAPI document. `status` is that of what is done now."""
+    """A plain route that writes, and its entry in the OpenAPI document. `status` is that of what is done now.
+
+    `body_wanted`: whether the body may not be left out. `keyed`: whether it is remembered under an Idempotency-Key.
+    """
 
     path: str
     scope: str
@@ -41,6 +44,8 @@ class Write:
     answer: Any = None
     method: str = "POST"
     status: int = 201
+    body_wanted: bool = True
+    keyed: bool = True
 
     def add_to(self, app: App) -> None:
         """Puts the route into the application."""
@@ -51,19 +56,19 @@ class Write:
         if self.answer is not None:
             models[self.answer.__name__] = (TypeAdapter(self.answer), "serialization")
             schema = {"$ref": REF.format(model=self.answer.__name__)}
-        parameters = [KEY_PARAMETER]
+        parameters = [KEY_PARAMETER] if self.keyed else []
         for place, parameter in (("{ledger}", LEDGER_PARAMETER), ("{id}", ID_PARAMETER), ("{code}", CODE_PARAMETER)):
             if place in path:
                 parameters = [*parameters, parameter]
         responses = {str(self.status): told("Done.", schema)}
-        if self.scope == "ledger:post" and "/holds" not in path:
-            responses["200"] = told(DRY_RUN_TOLD, {"type": "object"})
+        if self.scope == "ledger:post":
+            responses.setdefault("200", told(DRY_RUN_TOLD, {"type": "object"}))
             parameters = [*parameters, DRY_RUN_PARAMETER]
         entry = {
             "summary": self.summary,
             "parameters": parameters,
             "requestBody": {
-                "required": True,
+                "required": self.body_wanted,
                 "content": {"application/json": {"schema": {"$ref": REF.format(model=name)}}},
             },
             "responses": responses,

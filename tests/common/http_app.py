@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -100,6 +101,12 @@ def _comfortable() -> Any:
     @routes.get("/read/{name}")
     async def read(name: str, caller: Annotated[Caller, requires("ledger:read")], n: int = 1) -> dict[str, Any]:
         return {"name": name, "by": caller.subject, "n": n}
+
+    @routes.get("/many")
+    async def many(
+        caller: Annotated[Caller, requires("ledger:read")], tag: Annotated[list[str] | None, Query()] = None
+    ) -> list[str]:
+        return tag or []
 
     @routes.post("/entries", status_code=201)
     async def post(entry: Entry, caller: Annotated[Caller, requires("ledger:post")], key: RequiredKey) -> Entry:

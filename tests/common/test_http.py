@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+import yarl
 
 from libs.common.auth import DevIssuer, create_dev_issuer
 from libs.common.http import EdgeSettings
@@ -194,6 +195,25 @@ async def test_an_unknown_query_parameter_is_refused(
     assert told["errors"] == [{"pointer": "/limti", "detail": told_known}]
     async with aiohttp.ClientSession() as nobody, nobody.request(method, url + path, **sent) as answer:
         assert (await problem(answer))["status"] == (422 if "fail" in path else 401)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/easy/read/x?n=1&n=1"), ("POST", "/hot?dry_run=true&dry%5Frun=false")]
+)
+async def test_a_query_parameter_given_twice_is_refused(
+    url: str, client: aiohttp.ClientSession, method: str, path: str
+) -> None:
+    body = {"json": {"description": "", "lines": []}, "headers": {"Idempotency-Key": "k"}} if method == "POST" else {}
+    async with client.request(method, yarl.URL(url + path, encoded=True), **body) as answer:
+        told = await problem(answer)
+    name = "n" if method == "GET" else "dry_run"
+    assert (told["status"], told["code"]) == (422, "malformed")
+    assert told["errors"] == [{"pointer": f"/{name}", "detail": "is given 2 times, and one value is wanted"}]
+
+
+async def test_a_query_parameter_that_is_a_list_may_be_repeated(url: str, client: aiohttp.ClientSession) -> None:
+    async with client.get(f"{url}/easy/many?tag=a&tag=b&tag=a") as answer:
+        assert (answer.status, await answer.json()) == (200, ["a", "b", "a"])
 
 
 async def test_a_known_query_parameter_of_a_hot_route_is_taken(url: str, client: aiohttp.ClientSession) -> None:

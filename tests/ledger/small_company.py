@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from services.ledger.reports.translation import PublishedRate
+from services.ledger.reports.rates import PublishedRate
 from tests.ledger.journal_in_memory import Journal
 
 ACCOUNTS: list[tuple[str, str, str, dict[str, Any]]] = [

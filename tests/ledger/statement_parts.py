@@ -5,8 +5,9 @@ from typing import Any
 
 from libs.common.money import ISO_4217
 from services.ledger.reports import balance_sheet, cash_flow, profit_and_loss
+from services.ledger.reports.rates import AverageOver, PublishedRate, RateBook
 from services.ledger.reports.sections import CurrencyAnswer, Layout, Period, fiscal_year_start
-from services.ledger.reports.translation import PublishedRate, RateBook, Translator, days_of
+from services.ledger.reports.translation import Translator, days_of
 from tests.ledger.journal_in_memory import Journal
 from tests.ledger.small_company import rates
 
@@ -48,14 +49,17 @@ def cash_columns(books: Journal, *periods: Period) -> list[cash_flow.CashColumn]
     return columns
 
 
-def translator(to: str, published: list[PublishedRate] | None = None) -> Translator:
-    return Translator(ISO_4217[to], EUR, "01-01", RateBook(rates() if published is None else published, ("EUR", "USD")))
+def translator(to: str, published: list[PublishedRate] | None = None, over: AverageOver | None = None) -> Translator:
+    book = RateBook(rates() if published is None else published, ("EUR", "USD"))
+    return Translator(ISO_4217[to], EUR, "01-01", book, over)
 
 
-def translated(report: Any, books: Journal, to: str, *periods: Period, **more: Any) -> CurrencyAnswer:
+def translated(
+    report: Any, books: Journal, to: str, *periods: Period, by: Translator | None = None, **more: Any
+) -> CurrencyAnswer:
     last = max(each.through for each in periods)
     days = days_of(books.accounts.values(), books.daily(last), books.daily(last, closings=False))
-    part: CurrencyAnswer = report.translated(layout_of(books, **more), periods, days, translator(to))
+    part: CurrencyAnswer = report.translated(layout_of(books, **more), periods, days, by or translator(to))
     return part
 
 

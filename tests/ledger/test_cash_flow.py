@@ -4,8 +4,8 @@ from datetime import date
 from decimal import Decimal
 
 from services.ledger.reports import cash_flow
+from services.ledger.reports.rates import PublishedRate
 from services.ledger.reports.sections import Period
-from services.ledger.reports.translation import PublishedRate
 from tests.ledger.journal_in_memory import Journal
 from tests.ledger.small_company import journal, rates
 from tests.ledger.statement_parts import Y2024, Y2025, cash_columns, figures, holds, layout_of, translator

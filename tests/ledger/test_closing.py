@@ -227,6 +227,20 @@ async def test_a_close_check_says_what_is_unfinished(books: Books, reader: Pool)
     }
 
 
+async def test_a_close_check_says_what_it_cannot_know(books: Books, reader: Pool) -> None:
+    """Whatever the ledger's own books say, what other services know is not known here, and no `ok` hides that."""
+    await open_shop(books)
+    await open_accounts(books, account("TILL", reconcilable=True))
+    ledger = await books.get("demo", "main")
+    for moved in (False, True):
+        if moved:
+            await tell(books, entry("TILL debit 7.00", "SALES credit 7.00", effective_on=JANUARY))
+        async with reads.as_reader(reader, "demo", ledger) as connection:
+            found = await period_reads.check_period(connection, ledger, "2025-01", date(2025, 2, 1), 0)
+        not_known = {check["check"] for check in found["checks"] if check["not_known"] is not None}
+        assert not_known == {"requests-waiting", "revaluation", "recognition", "reconciliation"}
+
+
 async def statuses(reader: Pool, ledger: Ledger, period: str, today: date, waiting: int = 0) -> dict[str, str]:
     """The checks that are not ok."""
     async with reads.as_reader(reader, "demo", ledger) as connection:

@@ -108,6 +108,50 @@ async def test_a_key_makes_a_request_once_and_belongs_to_one_hold(service: Servi
     assert (balance["posted"], balance["available"]) == ("95.00", "39.00")
 
 
+ONLY_IN_THE_LOG = {"id", "entry_id", "sequence", "recorded_at", "hash"}
+
+
+def without_the_log(body: Any) -> Any:
+    """An answer without what a dry run cannot know."""
+    return {name: value for name, value in body.items() if name not in ONLY_IN_THE_LOG}
+
+
+async def test_a_dry_run_of_a_hold_has_the_real_one_s_verdict_and_stores_nothing(service: Service) -> None:
+    _, placed, _ = await service.send("POST", HOLDS, hold())
+    one = f"{HOLDS}/{placed['id']}"
+    rows: list[tuple[str, Any, int]] = [
+        (HOLDS, hold("40.00", description="Second", metadata={"a": 1}), 201),
+        (HOLDS, hold("40.00"), 422),
+        (f"{one}/capture", {"amount": "25.00", "effective_on": "2026-01-15"}, 201),
+        (f"{one}/capture", {"amount": "35.01"}, 422),
+        (f"{one}/capture", {"lines": [{"line": 1, "amount": "1.00"}]}, 422),
+        (f"{one}/release", {"reason": "gone"}, 200),
+        (f"{one}/release", {}, 409),
+        (f"{one}/capture", {}, 409),
+        (f"{HOLDS}/{new_id()}/release", {}, 404),
+    ]
+    for path, body, wanted in rows:
+        before = (await service.send("GET", "/api/v1/ledgers/main"))[1]["sequence"]
+        key = {"Idempotency-Key": f"{path}{body}".replace(" ", "")[:200]}
+        status, tried, headers = await service.send("POST", f"{path}?dry_run=true", body, key)
+        assert (status, "Location" in headers) == (200 if wanted < 300 else wanted, False), tried
+        assert (await service.send("GET", "/api/v1/ledgers/main"))[1]["sequence"] == before, "nothing is stored"
+        status, real, headers = await service.send("POST", path, body, {**key, "Idempotency-Retry": "true"})
+        assert (status, "Idempotency-Replayed" in headers) == (wanted, False), real
+        if wanted >= 300:
+            left_out = ("request_id", "trace_id")
+            assert {**tried, **dict.fromkeys(left_out)} == {**real, **dict.fromkeys(left_out)}
+        elif path.endswith("/capture"):
+            assert tried["hold"]["sequence"] is tried["entry"]["hash"] is None
+            for name in ("hold", "entry"):
+                assert without_the_log(tried[name]) == without_the_log(real[name])
+        else:
+            assert tried["sequence"] is tried["hash"] is None
+            assert without_the_log(tried) == without_the_log(real)
+    status, problem, _ = await service.send("POST", f"{one}/release?dry_run=perhaps", {})
+    assert (status, problem["errors"][0]["pointer"]) == (422, "/dry_run")
+
+
 async def test_holds_are_listed_newest_first_by_status_and_account(service: Service) -> None:
     placed = [(await service.send("POST", HOLDS, hold("1.00")))[1]["id"] for _ in range(5)]
     await service.send("POST", f"{HOLDS}/{placed[1]}/release")

@@ -18,52 +18,68 @@ pytestmark = pytest.mark.database
 
 PENDING, RELEASED = (f"id = '{UUID(int=number)}'" for number in (1, 2))
 CAPTURED_BOUNDS = "alter table hold_lines drop constraint capture_exceeds_hold"
-ATTACKS = [
-    (f"update hold_lines set captured = 501 where hold_{PENDING}", "capture_exceeds_hold", CAPTURED_BOUNDS),
-    (
+ATTACKS = {
+    "captured beyond its amount": (
+        f"update hold_lines set captured = 501 where hold_{PENDING}",
+        "capture_exceeds_hold",
+        CAPTURED_BOUNDS,
+    ),
+    "begun beyond its amount": (
         f"insert into hold_lines values (1, '{UUID(int=1)}', 3, 1, true, 5, 6, null)",
         "capture_exceeds_hold",
         CAPTURED_BOUNDS,
     ),
-    (
+    "begun below zero": (
         f"insert into hold_lines values (1, '{UUID(int=1)}', 3, 1, true, 5, -1, null)",
         "capture_exceeds_hold",
         CAPTURED_BOUNDS,
     ),
-    (
+    "nothing held": (
         f"insert into hold_lines values (1, '{UUID(int=1)}', 3, 1, true, 0, 0, null)",
         "hold_lines_amount_check",
         "alter table hold_lines drop constraint hold_lines_amount_check",
     ),
-    (
+    "captured less than before": (
         f"update hold_lines set captured = 99 where hold_{PENDING}",
         "capture_is_final",
         trigger("hold_lines", "guard_captured"),
     ),
-    (f"update holds set status = 'pending' where {RELEASED}", "hold_not_pending", trigger("holds", "guard_ended")),
-    (f"update holds set status = 'captured' where {RELEASED}", "hold_not_pending", trigger("holds", "guard_ended")),
-    (f"update holds set version = 1 where {RELEASED}", "hold_not_pending", trigger("holds", "guard_ended")),
-    (
+    "pending again": (
+        f"update holds set status = 'pending' where {RELEASED}",
+        "hold_not_pending",
+        trigger("holds", "guard_ended"),
+    ),
+    "captured after its release": (
+        f"update holds set status = 'captured' where {RELEASED}",
+        "hold_not_pending",
+        trigger("holds", "guard_ended"),
+    ),
+    "moved after its release": (
+        f"update holds set version = 1 where {RELEASED}",
+        "hold_not_pending",
+        trigger("holds", "guard_ended"),
+    ),
+    "no status": (
         f"update holds set status = 'gone' where {PENDING}",
         "holds_status_check",
         "alter table holds drop constraint holds_status_check",
     ),
-    (
+    "an id used twice": (
         f"insert into holds select * from holds where {PENDING}",
         "duplicate_hold_id",
         "alter table holds drop constraint duplicate_hold_id",
     ),
-    (
+    "pending debits below zero": (
         "update balances set pending_debits = -1",
         "balances_pending_debits_check",
         "alter table balances drop constraint balances_pending_debits_check",
     ),
-    (
+    "pending credits below zero": (
         "update balances set pending_credits = -1",
         "balances_pending_credits_check",
         "alter table balances drop constraint balances_pending_credits_check",
     ),
-]
+}
 NO_RIGHT = [
     f"update holds set expires_at = null where {PENDING}",
     "update holds set placed_sequence = 1",
@@ -109,7 +125,7 @@ async def owner(guarded: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close()
 
 
-@pytest.mark.parametrize(("attack", "refused_by", "guard"), ATTACKS)
+@pytest.mark.parametrize(("attack", "refused_by", "guard"), ATTACKS.values(), ids=ATTACKS)
 async def test_an_attack_on_holds_is_refused_by_its_guard_and_by_nothing_else(
     owner: asyncpg.Connection, attack: str, refused_by: str, guard: str
 ) -> None:

@@ -1,7 +1,8 @@
 """The ledger against its own OpenAPI document: every operation, asked well and asked badly.
 
 Whatever is sent: never a 5xx; a refusal is a whole problem; an answer has a status, a content type and a body that the
-document promises. Nothing is drawn, so what fails once fails always. See hostile.py for what is sent.
+document promises. Nothing is drawn, so what fails once fails always. See hostile.py for what is sent, and
+test_schemathesis.py for what can be drawn from the document alone: there few requests are granted, here one of each is.
 """
 
 import asyncio

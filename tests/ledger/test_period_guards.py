@@ -72,6 +72,13 @@ ATTACKS = [
     Attack("closing without a record", CLOSING.format(sequence=99), "closing_has_record", GUARD_CLOSINGS),
     Attack("closing at an older record", CLOSING.format(sequence=2), "closing_has_record", GUARD_CLOSINGS),
     Attack(
+        "closing at an older record that says what is so",
+        "insert into closings select 1, 2, 'period-reopened', '2025-01', 'x', days_closed_through, "
+        "soft_closed_through, closed_through from ledgers where no = 1;",
+        "closing_has_record",
+        GUARD_CLOSINGS,
+    ),
+    Attack(
         "closing that its ledger does not follow",
         HEAD + LOG + CLOSING.format(sequence=NOW),
         "closing_has_record",

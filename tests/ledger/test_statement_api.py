@@ -49,9 +49,11 @@ class Service:
         assert status == 200, body
         return orjson.loads(body)
 
-    async def learn(self, event_id: str, day: str, rate: str, counter: str = "USD", at: datetime = LEARNED) -> None:
+    async def learn(
+        self, event_id: str, day: str, rate: str, counter: str = "USD", at: datetime = LEARNED, provider: str = "ecb"
+    ) -> None:
         heard = HeardRate(
-            None, "ecb", "EUR", counter, Decimal(rate), date.fromisoformat(day), LEARNED, None, "fx", event_id
+            None, provider, "EUR", counter, Decimal(rate), date.fromisoformat(day), LEARNED, None, "fx", event_id
         )
         async with self.books.pool.acquire() as connection, connection.transaction():
             await store_rates(connection, [heard], at)
@@ -156,6 +158,64 @@ async def test_the_same_sequence_and_rates_have_the_same_bytes(service: Service)
     assert now["sequence"] == first["sequence"] + 1
 
 
+async def test_income_and_expense_at_the_average_of_each_year(service: Service) -> None:
+    question = {"from": "2024-01-01", "to": "2024-12-31", "translate_to": "USD", "average_rates": "year"}
+    result = await service.told("profit-and-loss", **question)
+    assert (result["translation"]["average_rates"], result["holds"]) == ("year", True)
+    (sales,) = [row for group in result["currencies"][0]["sections"][0]["groups"] for row in group["rows"]]
+    (step,) = sales["parts"][0][0]["rates"]
+    assert step["average"]["period"] == "2024"
+    of_year = [Decimal(rate) for day, rate in small_company.RATES if day.startswith("2024")]
+    assert step["average"]["days"] == len(of_year)
+    assert Decimal(step["rate"]) == +(sum(of_year) / len(of_year)).quantize(Decimal(step["rate"]))
+    sheet = await service.told("balance-sheet", to="2024-12-31", translate_to="USD", average_rates="year")
+    assert sheet["holds"]
+    _, text, _ = await service.get("profit-and-loss", "text/csv", **question)
+    assert f"average of {len(of_year)} days of 2024" in text.decode()
+    status, body, _ = await service.get("cash-flow", to="2024-12-31", translate_to="USD", average_rates="year")
+    assert (status, orjson.loads(body)["errors"][0]["pointer"]) == (422, "/average_rates"), "flows have days"
+
+    rent = [LineRequest("5000-RENT", "debit", "7.00"), LineRequest("1000-BANK", "credit", "7.00")]
+    november = EntryRequest(lines=rent, effective_on=date(2025, 11, 5))
+    assert (await tell(service.books, november, ledger="eu")).rejection is None
+    status, body, _ = await service.get("profit-and-loss", to="2025-12-31", translate_to="USD", average_rates="month")
+    answer = orjson.loads(body)
+    assert (status, answer["code"]) == (422, "rate-missing")
+    facts = {name: answer["facts"][name] for name in ("base", "counter", "on", "period")}
+    assert facts == {"base": "EUR", "counter": "USD", "on": "2025-11-30", "period": "2025-11"}
+
+
+async def test_rates_of_one_provider(service: Service) -> None:
+    question = {"to": "2025-12-31", "translate_to": "EUR"}
+    await service.learn("own:1", "2025-12-31", "1.10", provider="aaa")
+    everybody = await service.told("balance-sheet", **question)
+    assert lines_of(everybody["currencies"][0])["total-assets"] == ["1217.00"], "55 / 1.10: aaa comes first"
+    ecb = await service.told("balance-sheet", **question, rates_provider="ecb")
+    assert lines_of(ecb["currencies"][0])["total-assets"] == ["1211.00"], "55 / 1.25"
+    assert (ecb["translation"]["rates_provider"], everybody["translation"]["rates_provider"]) == ("ecb", None)
+    for report in ("profit-and-loss", "cash-flow"):
+        told = await service.told(report, **question, rates_provider="ecb")
+        providers = {step["provider"] for step in steps_in(told)}
+        assert providers <= {"ecb"}
+    status, body, _ = await service.get("balance-sheet", **question, rates_provider="nobody")
+    answer = orjson.loads(body)
+    assert (status, answer["code"], answer["facts"]["providers"]) == (422, "unknown-provider", ["aaa", "ecb"])
+    status, body, _ = await service.get("balance-sheet", to="2024-12-31", translate_to="EUR", rates_provider="aaa")
+    answer = orjson.loads(body)
+    assert (status, answer["code"], answer["facts"]["rates_provider"]) == (422, "rate-missing", "aaa")
+    before = {**question, "rates_known_at": "2020-01-01T00:00:00Z", "rates_provider": "ecb"}
+    status, body, _ = await service.get("balance-sheet", **before)
+    assert (status, orjson.loads(body)["code"]) == (422, "unknown-provider"), "not known then"
+
+
+def steps_in(told: Any) -> list[Any]:
+    """Every rate that a statement names."""
+    if isinstance(told, dict):
+        own = told["rates"] if "rates" in told and "translated" in told else []
+        return [*own, *(step for value in told.values() for step in steps_in(value))]
+    return [step for value in told for step in steps_in(value)] if isinstance(told, list) else []
+
+
 async def test_a_missing_rate_names_pair_and_day(service: Service) -> None:
     status, body, _ = await service.get("balance-sheet", to="2026-02-01", translate_to="EUR")
     answer = orjson.loads(body)
@@ -181,6 +241,9 @@ async def test_a_missing_rate_names_pair_and_day(service: Service) -> None:
         ({"currency": "EUR", "translate_to": "EUR"}, "malformed"),
         ({"rates_known_at": "2026-01-01T00:00:00", "translate_to": "EUR"}, "malformed"),
         ({"translate_to": "XYZ"}, "unknown-currency"),
+        ({"rates_provider": "ecb"}, "malformed"),
+        ({"rates_provider": "", "translate_to": "USD"}, "malformed"),
+        ({"rates_provider": "ecb", "translate_to": "XYZ"}, "unknown-currency"),
         ({"currency": "eur"}, "unknown-currency"),
         ({"sequence": "999999"}, "sequence-not-reached"),
     ],
@@ -189,6 +252,18 @@ async def test_a_missing_rate_names_pair_and_day(service: Service) -> None:
 async def test_bad_questions(service: Service, report: str, query: dict[str, str], code: str) -> None:
     status, body, _ = await service.get(report, **query)
     assert (status, orjson.loads(body)["code"]) == (422, code), body
+
+
+@pytest.mark.parametrize(
+    "query", [{"average_rates": "year"}, {"average_rates": "year", "translate_to": "EUR"},
+              {"average_rates": "week", "translate_to": "USD"}]
+)  # fmt: skip
+@pytest.mark.parametrize("report", ["profit-and-loss", "balance-sheet"])
+async def test_averages_are_for_a_presentation_currency(service: Service, report: str, query: dict[str, str]) -> None:
+    status, body, _ = await service.get(report, **query)
+    answer = orjson.loads(body)
+    assert (status, answer["code"]) == (422, "malformed"), body
+    assert "average_rates" in body.decode()
 
 
 async def test_a_balance_sheet_compares_days(service: Service) -> None:

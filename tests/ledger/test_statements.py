@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from services.ledger.reports import balance_sheet, profit_and_loss
+from services.ledger.reports.rates import PublishedRate, RateBook, RateMissing
 from services.ledger.reports.sections import Period, fiscal_year_start
 from services.ledger.reports.statement_csv import as_csv
-from services.ledger.reports.translation import PublishedRate, RateBook, RateMissing, days_of
+from services.ledger.reports.translation import days_of
 from tests.ledger.journal_in_memory import Journal
 from tests.ledger.small_company import journal, rates
 from tests.ledger.statement_parts import (
@@ -260,7 +261,8 @@ def test_the_csv_tells_rows_rates_and_lines() -> None:
             "columns": [{"name": "current", "since": None, "through": "2024-12-31"},
                         {"name": "compare-1", "since": None, "through": "2025-12-31"}],
             "translation": {"to": "USD", "functional_currency": "EUR", "rules": "r", "rounding": "half-even",
-                            "rate_age_days_max": 5, "rates_known_at": None},
+                            "rate_age_days_max": 5, "rates_known_at": None, "rates_provider": None,
+                            "average_rates": None},
         }
     ).decode()  # fmt: skip
     lines = text.split("\r\n")

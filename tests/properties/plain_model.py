@@ -319,6 +319,7 @@ class PlainModel:
 
     def _capture(self, request: CaptureRequest, command: Command) -> None:
         taken = self._taken(request.id, request.external_id)
+        taken |= {"too-few-lines"} if request.lines is not None and len(request.lines) < 2 else set()
         hold = self._still(request.hold_id, taken)
         if self._is_over(hold):
             raise RefusedError(taken | {"hold-expired"})
@@ -387,7 +388,7 @@ class PlainModel:
         faults |= {"account-code-taken"} if request.code in self.accounts else set()
         if request.currency is not None and request.currency not in DECIMALS:
             faults.add("unknown-currency")
-        faults |= self._parent_faults(request.parent, request.type)
+        faults |= self._parent_faults(request.parent, request.type, None)
         refuse(faults)
         self.sequence += 1
         normal = request.normal_side or ("debit" if request.type in ("asset", "expense") else "credit")
@@ -402,12 +403,13 @@ class PlainModel:
         limit = minor(overdraft.limit, currency)
         return (0, {limit}) if isinstance(limit, str) else (limit, set())
 
-    def _parent_faults(self, parent: str | None, type_: str) -> set[str]:
+    def _parent_faults(self, parent: str | None, type_: str, before: str | None) -> set[str]:
         if parent is None:
             return set()
         if parent not in self.accounts:
             return {"unknown-parent"}
-        return {"parent-type-differs"} if self.accounts[parent].type != type_ else set()
+        faults = {"parent-type-differs"} if self.accounts[parent].type != type_ else set()
+        return faults | ({"parent-is-closed"} if self.accounts[parent].closed and parent != before else set())
 
     def _known(self, code: str) -> Kept:
         refuse([] if code in self.accounts else ["unknown-account"])
@@ -419,7 +421,7 @@ class PlainModel:
         limit, faults = self._limit(overdraft, kept.currency) if overdraft is not None else (0, set())
         faults |= {"version-conflict"} if patch.get("expected_version", kept.version) != kept.version else set()
         parent = patch.get("parent")
-        faults |= self._parent_faults(parent, kept.type)
+        faults |= self._parent_faults(parent, kept.type, kept.parent)
         above = parent
         while above in self.accounts:
             faults |= {"parent-is-below"} if above == request.code else set()

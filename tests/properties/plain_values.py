@@ -20,8 +20,8 @@ ORDER = (
     "amount-not-positive", "too-many-decimals", "transfer-sides-differ", "capture-exceeds-hold", "entry-not-balanced",
     "closing-kind-not-permitted", "day-closed", "period-closed", "effective-date-out-of-range", "expiry-not-ahead",
     "insufficient-funds", "balance-condition-failed", "version-conflict", "account-code-taken", "unknown-currency",
-    "unknown-parent", "parent-type-differs", "parent-is-below", "account-not-empty", "period-not-ended",
-    "period-out-of-order",
+    "unknown-parent", "parent-type-differs", "parent-is-closed", "parent-is-below", "account-not-empty",
+    "period-not-ended", "period-out-of-order",
     "retained-earnings-missing",
 )  # fmt: skip
 """The rejections a history can meet, as docs/errors.md lists them."""

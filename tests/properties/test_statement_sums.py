@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from libs.common.money import ISO_4217, from_text
 from services.ledger.reports import balance_sheet, cash_flow, profit_and_loss
+from services.ledger.reports.rates import AverageOver, PublishedRate, RateBook
 from services.ledger.reports.sections import CurrencyAnswer, Layout, Period, fiscal_year_start
-from services.ledger.reports.translation import PublishedRate, RateBook, Translator, days_of
+from services.ledger.reports.translation import Translator, days_of
 from tests.ledger.journal_in_memory import Entry, Journal
 
 FIRST = date(2023, 1, 1)
@@ -164,15 +165,21 @@ def _brute(books: Journal, currency: str, since: date, through: date, *, closing
 
 
 @settings(max_examples=150, deadline=None)
-@given(history=HISTORIES, places=PLACES, rates=RATES, to=st.sampled_from(["EUR", "USD", "JPY"]))
+@given(
+    history=HISTORIES,
+    places=PLACES,
+    rates=RATES,
+    wanted=st.sampled_from([("EUR", None), ("USD", None), ("JPY", None), ("USD", "month"), ("JPY", "quarter")]),
+)
 def test_translated_statements_add_up(
-    history: list[tuple[int, Any]], places: tuple[int, int], rates: list[int], to: str
+    history: list[tuple[int, Any]], places: tuple[int, int], rates: list[int], wanted: tuple[str, AverageOver | None]
 ) -> None:
+    to, over = wanted
     books, period = company(history), both_ends(places)
     assert period.since is not None
     layout = Layout({account.no: account for account in books.accounts.values()})
     days = days_of(books.accounts.values(), books.daily(period.through), books.daily(period.through, closings=False))
-    translator = Translator(ISO_4217[to], ISO_4217["EUR"], BEGINS, book_of(rates))
+    translator = Translator(ISO_4217[to], ISO_4217["EUR"], BEGINS, book_of(rates), over)
     before, after = (
         balance_sheet.translated(layout, [Period("end", None, day)], days, translator)
         for day in (period.since - timedelta(days=1), period.through)

@@ -5,12 +5,10 @@ becomes the code (what a code cannot have becomes '_'), one account a currency: 
 the name, the others stand behind it (`Assets:Broker.VTI`).
 
 An entry without an id gets one from its date and content, and from how many equal ones stand before it: a file that
-grew posts only what is new, and the same file twice nothing. That count is the only memory that grows with entries:
-about 150 bytes for each entry without an id.
+grew posts only what is new, and the same file twice nothing. The counts are kept by the caller, on disk.
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
@@ -165,17 +163,17 @@ def _twice(line: int, name: str, before: int) -> Unreadable:
 
 @dataclass(slots=True)
 class EntryIds:
-    """Ids for entries that have none."""
+    """Ids for entries that have none. `count` says how many of a content there are with this one."""
 
     derive: Derive
-    _seen: Counter[bytes] = field(default_factory=Counter)
+    count: Callable[[bytes], int]
 
     def complete(self, body: dict[str, Any]) -> None:
         """Gives the body an id unless it has one."""
         if body.get("id") is not None:
             return
         digest = sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()[:16]
-        self._seen[digest] += 1
+        times = self.count(digest)
         day = body.get("effective_on")
         midnight = datetime.combine(date.fromisoformat(day or _NO_DAY), time(), UTC)
-        body["id"] = str(self.derive(midnight, f"{digest.hex()}/{self._seen[digest]}"))
+        body["id"] = str(self.derive(midnight, f"{digest.hex()}/{times}"))

@@ -15,7 +15,7 @@ amounts, and so are the parts that say how it was translated.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -33,8 +33,19 @@ class Period(NamedTuple):
     through: date
 
 
+class AverageAnswer(TypedDict):
+    """What a mean is of: the period, its first day that has a rate, and how many have one."""
+
+    period: str
+    since: str
+    days: int
+
+
 class RateStep(TypedDict):
-    """A published rate as it was used; `inverse` says that it was divided by."""
+    """A published rate as it was used; `inverse` says that it was divided by.
+
+    With `average` it is the mean of a period's rates: `on` is the last of their days, `provider` names all of theirs.
+    """
 
     base: str
     counter: str
@@ -42,6 +53,7 @@ class RateStep(TypedDict):
     on: str
     provider: str
     inverse: bool
+    average: NotRequired[AverageAnswer]
 
 
 class PartAnswer(TypedDict):
@@ -153,7 +165,7 @@ class ColumnAnswer(TypedDict):
 
 
 class Translated(TypedDict):
-    """How a statement was translated."""
+    """How a statement was translated; `rates_provider` and `average_rates` as asked for."""
 
     to: str
     functional_currency: str
@@ -161,6 +173,8 @@ class Translated(TypedDict):
     rounding: str
     rate_age_days_max: int
     rates_known_at: str | None
+    rates_provider: str | None
+    average_rates: str | None
 
 
 class StatementAnswer(TypedDict):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from services.ledger.reports.csv_text import Amount, table
-from services.ledger.reports.sections import CurrencyAnswer, LineAnswer, PartAnswer, StatementAnswer
+from services.ledger.reports.sections import CurrencyAnswer, LineAnswer, PartAnswer, RateStep, StatementAnswer
 
 FIRST: Final = ("kind", "currency", "section", "heading_number", "heading", "account", "name", "level")
 
@@ -39,6 +39,15 @@ def _facts(statement: StatementAnswer) -> Iterator[tuple[str, list[str]]]:
     if translation is not None:
         yield "translated to", [translation["to"]]
         yield "rates known at", [translation["rates_known_at"] or ""]
+        yield "rates of", [translation["rates_provider"] or "every provider"]
+        yield (
+            "income and expense",
+            [
+                f"at the average of each {translation['average_rates']}"
+                if translation["average_rates"]
+                else "at each day's rate"
+            ],
+        )
         yield "rounding", [translation["rounding"]]
         yield "rules", [translation["rules"]]
 
@@ -81,13 +90,16 @@ def _rates(parts: Sequence[Sequence[PartAnswer]], currency: str, name: str, colu
         for part in column:
             amounts = [""] * columns
             amounts[place] = part["translated"]
-            steps = " and ".join(
-                f"{step['base']}/{step['counter']} {step['rate']}{' inverse' if step['inverse'] else ''} "
-                f"({step['provider']}, {step['on']})"
-                for step in part["rates"]
-            )
+            steps = " and ".join(map(_rate, part["rates"]))
             words = f"{part['currency']} {part['amount']} of {part['day']} at {steps or 'the worth it was earned at'}"
             yield _row("rate", currency, name, account=part["account"] or "", name=words, amounts=amounts)
+
+
+def _rate(step: RateStep) -> str:
+    average = step.get("average")
+    on = step["on"] if average is None else f"average of {average['days']} days of {average['period']}"
+    inverse = " inverse" if step["inverse"] else ""
+    return f"{step['base']}/{step['counter']} {step['rate']}{inverse} ({step['provider']}, {on})"
 
 
 def _row(

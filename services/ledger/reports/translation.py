@@ -3,7 +3,7 @@
     to the functional currency      monetary assets and liabilities at the closing rate; the others and equity at each
                                     entry's date; income and expense at each day's rate
     to any other currency           assets and liabilities at the closing rate; equity at each entry's date; income and
-                                    expense at each day's rate
+                                    expense at each day's rate, or at the average of the period the day is in
 
 An asset or liability counts as monetary where its account is `monetary` and is translated at `closing`. The position
 pairs are no rows of a translated statement: what they are worth at the closing rate is a difference that is not posted
@@ -13,160 +13,71 @@ come to at other rates than the closing one, the open positions, and the cents o
 ways.
 
 Rounding: half-even, once for each account at the closing rate, once for each account and day at days' rates, so that
-the figures of two periods add up to those of both. Ratios are exact fractions; an inverse or crossed rate is never
-rounded. A rate is the last one of its day or of the `RATE_AGE_DAYS_MAX` days before; there is none after that, and a
-missing one is an error, never 1.
+the figures of two periods add up to those of both. Which rate a day or a period has is in rates.py.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from decimal import Decimal
+from datetime import date
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
-from libs.common.errors import Failure
 from libs.common.money import Currency, Rounding, round_ratio
 from services.ledger.account_sum import AccountSum
 from services.ledger.accounts import pair_currency
+from services.ledger.reports.rates import AverageOver, Conversion, RateBook, averaged_period
 from services.ledger.reports.sections import (
     Line,
     Part,
     Period,
-    RateStep,
     TieOut,
     Worth,
     fiscal_year_start,
     tie_outs,
 )
 
-RATE_AGE_DAYS_MAX: Final = 5
-"""A weekend and the longest row of bank holidays; an older rate is not the day's."""
-
 ROUNDING: Final = Rounding.HALF_EVEN
-PIVOTS: Final = ("EUR", "USD")
 UNPOSTED: Final = "exchange-difference-not-yet-posted"
 RESERVE: Final = "translation-reserve"
 RESULTS: Final = frozenset({"income", "expense"})
 
 
-class RateMissing(Failure):
-    """There is no rate for a pair as of a day: `base`, `counter` and `on` say which."""
-
-    def __init__(self, base: str, counter: str, on: date) -> None:
-        super().__init__(f"no rate {base}/{counter} as of {on}")
-        self.base, self.counter, self.on = base, counter, on
-
-
-class PublishedRate(NamedTuple):
-    """`rate` of `counter` for one `base`, as published for `on`. `own`: of the organization, not everybody's."""
-
-    provider: str
-    base: str
-    counter: str
-    on: date
-    rate: Decimal
-    own: bool
-
-
-class Conversion(NamedTuple):
-    """How a currency becomes another: the exact ratio and the rates it is made of."""
-
-    ratio: Fraction
-    steps: tuple[RateStep, ...]
-
-
-SAME: Final = Conversion(Fraction(1), ())
-
-
-class RateBook:
-    """The rates known at one time. Where a day has several for a pair, the one that comes first counts.
-
-    The caller gives them in the order of preference; here an organization's own go before everybody's.
-    """
-
-    def __init__(self, rates: Iterable[PublishedRate], pivots: Sequence[str] = PIVOTS) -> None:
-        by_pair: dict[tuple[str, str], dict[date, PublishedRate]] = {}
-        for rate in sorted(rates, key=lambda each: not each.own):
-            by_pair.setdefault((rate.base, rate.counter), {}).setdefault(rate.on, rate)
-        self._by_pair = {pair: (sorted(days), [days[day] for day in sorted(days)]) for pair, days in by_pair.items()}
-        self._pivots = pivots
-        self._found: dict[tuple[str, str, date], Conversion] = {}
-
-    def find(self, base: str, counter: str, on: date) -> Conversion:
-        """Direct, else inverse, else across a pivot currency. Raises RateMissing."""
-        if base == counter:
-            return SAME
-        key = (base, counter, on)
-        if key not in self._found:
-            found = self._between(base, counter, on) or self._crossed(base, counter, on)
-            if found is None:
-                raise RateMissing(base, counter, on)
-            self._found[key] = found
-        return self._found[key]
-
-    def _crossed(self, base: str, counter: str, on: date) -> Conversion | None:
-        for pivot in self._pivots:
-            first = self._between(base, pivot, on)
-            second = self._between(pivot, counter, on)
-            if first is not None and second is not None:
-                return Conversion(first.ratio * second.ratio, (*first.steps, *second.steps))
-        return None
-
-    def _between(self, base: str, counter: str, on: date) -> Conversion | None:
-        direct = self._latest(base, counter, on)
-        if direct is not None:
-            return Conversion(Fraction(direct.rate), (_step(direct, inverse=False),))
-        inverse = self._latest(counter, base, on)
-        if inverse is not None:
-            return Conversion(1 / Fraction(inverse.rate), (_step(inverse, inverse=True),))
-        return None
-
-    def _latest(self, base: str, counter: str, on: date) -> PublishedRate | None:
-        days, rates = self._by_pair.get((base, counter), ([], []))
-        place = bisect_right(days, on) - 1
-        if place < 0 or on - days[place] > timedelta(days=RATE_AGE_DAYS_MAX):
-            return None
-        return rates[place]
-
-
-def _step(rate: PublishedRate, *, inverse: bool) -> RateStep:
-    return {
-        "base": rate.base,
-        "counter": rate.counter,
-        "rate": f"{rate.rate:f}",
-        "on": rate.on.isoformat(),
-        "provider": rate.provider,
-        "inverse": inverse,
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class Translator:
-    """Everything a translation needs: the target, the ledger's functional currency, its fiscal year, the rates."""
+    """Everything a translation needs: the target, the ledger's functional currency, its fiscal year, the rates.
+
+    `average_over`: income and expense go at the average of the month, quarter or fiscal year that their day is in.
+    """
 
     target: Currency
     functional: Currency
     year_begins: str
     book: RateBook
+    average_over: AverageOver | None = None
 
     @property
     def is_functional(self) -> bool:
         """Whether the target is the ledger's own currency."""
         return self.target.code == self.functional.code
 
-    def exact(self, amount: int, unit: Currency, on: date) -> Fraction:
+    def rate(self, unit: Currency, on: date, type_: str | None = None) -> Conversion:
+        """The rate of a day; for accounts of results, where an average is wanted, that of the period it is in."""
+        if self.average_over is None or type_ not in RESULTS:
+            return self.book.find(unit.code, self.target.code, on)
+        period = averaged_period(self.average_over, on, self.year_begins)
+        return self.book.average(unit.code, self.target.code, period)
+
+    def exact(self, amount: int, unit: Currency, on: date, type_: str | None = None) -> Fraction:
         """Minor units of the target, not rounded."""
         if amount == 0:
             return Fraction(0)
-        ratio = self.book.find(unit.code, self.target.code, on).ratio
+        ratio = self.rate(unit, on, type_).ratio
         return amount * ratio * Fraction(10) ** (self.target.exponent - unit.exponent)
 
-    def part(self, no: int | None, unit: Currency, amount: int, on: date) -> Part:
+    def part(self, no: int | None, unit: Currency, amount: int, on: date, type_: str | None = None) -> Part:
         """An amount of an account translated at a day's rate."""
-        conversion = self.book.find(unit.code, self.target.code, on)
-        return Part(no, unit, amount, on, conversion.steps, rounded(self.exact(amount, unit, on)))
+        steps = self.rate(unit, on, type_).steps
+        return Part(no, unit, amount, on, steps, rounded(self.exact(amount, unit, on, type_)))
 
 
 def rounded(exact: Fraction) -> int:
@@ -293,8 +204,9 @@ def value(translator: Translator, days: Days, on: date, *, closings: bool) -> Va
         elif rule_of(account, to_functional=translator.is_functional) == "closing":
             worths[no] = _at_one_rate(translator, no, unit, sum(net for _, net in nets), on)
         else:
-            worths[no] = at_days(translator, no, unit, nets)
-            other_rates += sum((translator.exact(net, unit, day) for day, net in nets), Fraction(0)) - at_closing
+            worths[no] = at_days(translator, account, unit, nets)
+            exact = (translator.exact(net, unit, day, account.type) for day, net in nets)
+            other_rates += sum(exact, Fraction(0)) - at_closing
     if closings:
         for no, moved in closed(translator, days, on).items():
             before = worths.get(no, Worth(0))
@@ -311,11 +223,11 @@ def _at_one_rate(translator: Translator, no: int, unit: Currency, amount: int, o
     return Worth(part.worth, (part,))
 
 
-def at_days(translator: Translator, no: int, unit: Currency, nets: Iterable[tuple[date, int]]) -> Worth:
-    """An account's sums of days, each at its own day's rate."""
+def at_days(translator: Translator, account: AccountSum, unit: Currency, nets: Iterable[tuple[date, int]]) -> Worth:
+    """An account's sums of days, each at its own day's rate or, of results, at its period's."""
     if unit.code == translator.target.code:
         return Worth(sum(net for _, net in nets))
-    parts = tuple(translator.part(no, unit, net, day) for day, net in nets if net)
+    parts = tuple(translator.part(account.no, unit, net, day, account.type) for day, net in nets if net)
     return Worth(sum(part.worth for part in parts), parts)
 
 
@@ -370,9 +282,9 @@ def _closings_of(translator: Translator, days: Days, no: int, on: date) -> Itera
         nets = [(day, net) for day, net in days.nets.get(no, ()) if day <= last]
         exact = account.type in RESULTS and sum(net for _, net in nets) + amount_before + amount == 0
         if exact:
-            worth = -at_days(translator, no, unit, nets).amount - worth_before
+            worth = -at_days(translator, account, unit, nets).amount - worth_before
         else:
-            worth = at_days(translator, no, unit, moved).amount
+            worth = at_days(translator, account, unit, moved).amount
         yield year, _Closing(no, unit, amount, last, worth, exact)
         amount_before, worth_before = amount_before + amount, worth_before + worth
 
@@ -385,7 +297,7 @@ def results(translator: Translator, days: Days, since: date | None, through: dat
             unit = Currency(account.currency, account.exponent)
             found[no] = at_days(
                 translator,
-                no,
+                account,
                 unit,
                 [(day, net) for day, net in days.nets.get(no, ()) if (since or date.min) <= day <= through],
             )
