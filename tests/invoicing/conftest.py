@@ -1,4 +1,4 @@
-"""A migrated invoicing database for each test, and the writer's pool on it."""
+"""A migrated invoicing database for each test, and the pool of the role that writes."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -34,16 +34,16 @@ async def invoicing_template(postgres: PostgresServer) -> str:
 
 
 @pytest.fixture
-async def database(postgres: PostgresServer, invoicing_template: str) -> AsyncIterator[InvoicingDatabase]:
+async def receivables(postgres: PostgresServer, invoicing_template: str) -> AsyncIterator[InvoicingDatabase]:
     """An empty, migrated invoicing database."""
     async with postgres.database(invoicing_template, owner="invoicing_migrator") as dsn:
         yield InvoicingDatabase(dsn, postgres.service_dsns(dsn, SERVICE))
 
 
 @pytest.fixture
-async def writer(database: InvoicingDatabase) -> AsyncIterator[Pool]:
-    """The writer's pool."""
-    pool = await create_writer_pool(database.dsns.writer, max_size=8)
+async def writer(receivables: InvoicingDatabase) -> AsyncIterator[Pool]:
+    """The pool of the role that writes."""
+    pool = await create_writer_pool(receivables.dsns.writer, max_size=12)
     try:
         yield pool
     finally:

@@ -73,64 +73,64 @@ def listening(writer: Pool, told: Told, **more: Any) -> FactsConsumer:
     return FactsConsumer(writer, now, told.kafka, group=told.topic, topic=told.topic, **more)
 
 
-async def heard(database: InvoicingDatabase, sequence: int) -> bool:
-    return await rows(database.admin, "select sequence from heads where ledger = 'main'") == [(sequence,)]
+async def heard(receivables: InvoicingDatabase, sequence: int) -> bool:
+    return await rows(receivables.admin, "select sequence from heads where ledger = 'main'") == [(sequence,)]
 
 
 LINES = "select sequence, line, account, party, amount, service from book_lines order by sequence, line"
 
 
-async def test_lines_of_mapped_accounts_are_kept_once(writer: Pool, told: Told, database: InvoicingDatabase) -> None:
-    await execute(database.admin, MAP, "receivable", "", "1100-AR")
+async def test_lines_of_mapped_accounts_are_kept_once(writer: Pool, told: Told, receivables: InvoicingDatabase) -> None:
+    await execute(receivables.admin, MAP, "receivable", "", "1100-AR")
     log = Log()
     opened = log.record("ledger-opened", opened={})
     first = log.post("1100-AR debit 5.00 acme", "4000-REVENUE credit 5.00")
     second = log.post("4000-REVENUE debit 2.00", "1100-AR credit 2.00 acme", service="api")
     async with running(listening(writer, told).run):
         await told.say(opened, first, first, opened, second)
-        await eventually(lambda: heard(database, 3))
+        await eventually(lambda: heard(receivables, 3))
     async with running(listening(writer, told).run):  # a restart goes on; what comes again changes nothing
         await told.say(second, log.record("day-closed"))
-        await eventually(lambda: heard(database, 4))
-    assert await rows(database.admin, LINES) == [
+        await eventually(lambda: heard(receivables, 4))
+    assert await rows(receivables.admin, LINES) == [
         (2, 0, "1100-AR", "acme", 500, "invoicing"),
         (3, 1, "1100-AR", "acme", -200, "api"),
     ]
-    assert await rows(database.admin, "select account from used_accounts") == [("4000-REVENUE",)]
-    assert await rows(database.admin, "select account, complete from followed_accounts") == [("1100-AR", True)]
+    assert await rows(receivables.admin, "select account from used_accounts") == [("4000-REVENUE",)]
+    assert await rows(receivables.admin, "select account, complete from followed_accounts") == [("1100-AR", True)]
 
 
 async def test_an_account_that_is_mapped_late_is_heard_again(
-    writer: Pool, told: Told, database: InvoicingDatabase
+    writer: Pool, told: Told, receivables: InvoicingDatabase
 ) -> None:
     log, other = Log(), Log(ledger="side")
     await told.say(log.record("ledger-opened", opened={}), other.record("ledger-opened", opened={}))
     await told.say(*(log.post("1100-AR debit 1.00 acme", "4000-REVENUE credit 1.00") for _ in range(5)))
     async with running(listening(writer, told, max_records=2).run):
-        await eventually(lambda: heard(database, 6))
-        assert await rows(database.admin, LINES) == []
-        await execute(database.admin, MAP, "receivable", "", "1100-AR")
-        await execute(database.admin, MAP, "unapplied-receipts", "", "2300-NEW")
+        await eventually(lambda: heard(receivables, 6))
+        assert await rows(receivables.admin, LINES) == []
+        await execute(receivables.admin, MAP, "receivable", "", "1100-AR")
+        await execute(receivables.admin, MAP, "unapplied-receipts", "", "2300-NEW")
         await told.say(log.post("1100-AR debit 1.00 acme", "4000-REVENUE credit 1.00"), other.record("day-closed"))
-        await eventually(lambda: heard(database, 7))
-        await eventually(lambda: _complete(database))
-    kept = await rows(database.admin, "select sequence, amount from book_lines order by 1")
+        await eventually(lambda: heard(receivables, 7))
+        await eventually(lambda: _complete(receivables))
+    kept = await rows(receivables.admin, "select sequence, amount from book_lines order by 1")
     assert kept == [(number, 100) for number in range(2, 8)]
-    assert await rows(database.admin, "select max(wanted_through) from followed_accounts") == [(6,)]
+    assert await rows(receivables.admin, "select max(wanted_through) from followed_accounts") == [(6,)]
 
 
-async def _complete(database: InvoicingDatabase) -> bool:
-    return await rows(database.admin, "select count(*) from followed_accounts where not complete") == [(0,)]
+async def _complete(receivables: InvoicingDatabase) -> bool:
+    return await rows(receivables.admin, "select count(*) from followed_accounts where not complete") == [(0,)]
 
 
-async def test_each_batch_is_one_whatever_its_size(writer: Pool, told: Told, database: InvoicingDatabase) -> None:
-    await execute(database.admin, MAP, "receivable", "JPY", "1105-AR-JPY")
+async def test_each_batch_is_one_whatever_its_size(writer: Pool, told: Told, receivables: InvoicingDatabase) -> None:
+    await execute(receivables.admin, MAP, "receivable", "JPY", "1105-AR-JPY")
     log = Log()
     await told.say(log.record("ledger-opened", opened={}))
     await told.say(*(log.post(f"1105-AR-JPY debit {n} c{n} JPY", f"4000 credit {n} - JPY") for n in range(1, 301)))
     async with running(listening(writer, told, max_records=7).run):
-        await eventually(lambda: heard(database, 301))
-    assert await rows(database.admin, "select count(*), sum(amount) from book_lines") == [(300, 300 * 301 // 2)]
+        await eventually(lambda: heard(receivables, 301))
+    assert await rows(receivables.admin, "select count(*), sum(amount) from book_lines") == [(300, 300 * 301 // 2)]
 
 
 def _skipped(log: Log) -> Message:
@@ -152,31 +152,31 @@ def _never_heard(log: Log) -> Message:
 
 @pytest.mark.parametrize("next_fact", [_skipped, _another_history, _another_epoch, _never_heard])
 async def test_a_log_that_does_not_go_on_stops_the_consumer(
-    writer: Pool, told: Told, database: InvoicingDatabase, next_fact: Any
+    writer: Pool, told: Told, receivables: InvoicingDatabase, next_fact: Any
 ) -> None:
     log = Log()
     await told.say(log.record("ledger-opened", opened={}), log.record("day-closed"))
     stopping = asyncio.Event()
     task = asyncio.create_task(listening(writer, told).run(stopping))
-    await eventually(lambda: heard(database, 2))
+    await eventually(lambda: heard(receivables, 2))
     await told.say(next_fact(log))
     with pytest.raises(LogBroken):
         await asyncio.wait_for(task, 20)
-    assert await heard(database, 2)
-    offsets = await rows(database.admin, "select sum(next_offset)::int from consumer_offsets")
+    assert await heard(receivables, 2)
+    offsets = await rows(receivables.admin, "select sum(next_offset)::int from consumer_offsets")
     assert offsets == [(2,)]
 
 
 async def test_a_restored_ledger_goes_on_in_its_new_epoch(
-    writer: Pool, told: Told, database: InvoicingDatabase
+    writer: Pool, told: Told, receivables: InvoicingDatabase
 ) -> None:
     log = Log()
     await told.say(log.record("ledger-opened", opened={}))
     log.epoch = 2
     await told.say(log.record("day-closed"))
     async with running(listening(writer, told).run):
-        await eventually(lambda: heard(database, 2))
-    assert await rows(database.admin, "select epoch from heads") == [(2,)]
+        await eventually(lambda: heard(receivables, 2))
+    assert await rows(receivables.admin, "select epoch from heads") == [(2,)]
 
 
 @pytest.mark.parametrize(
@@ -190,13 +190,13 @@ async def test_a_restored_ledger_goes_on_in_its_new_epoch(
     ],
 )
 async def test_what_was_heard_stays(
-    writer: Pool, told: Told, database: InvoicingDatabase, statement: str, constraint: str
+    writer: Pool, told: Told, receivables: InvoicingDatabase, statement: str, constraint: str
 ) -> None:
-    await execute(database.admin, MAP, "receivable", "", "1100-AR")
+    await execute(receivables.admin, MAP, "receivable", "", "1100-AR")
     log = Log()
     await told.say(log.record("ledger-opened", opened={}), log.post("1100-AR debit 5.00 a", "4000 credit 5.00"))
     async with running(listening(writer, told).run):
-        await eventually(lambda: heard(database, 2))
+        await eventually(lambda: heard(receivables, 2))
     with pytest.raises(asyncpg.CheckViolationError) as refused:
-        await execute(database.admin, statement)
+        await execute(receivables.admin, statement)
     assert refused.value.constraint_name == constraint
