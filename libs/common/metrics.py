@@ -163,6 +163,23 @@ LEDGER_PROOF_ROUND_SECONDS = _gauge(
     "Near the alert's two days: raise LEDGERBUS_LEDGER_PROOF_DUTY.",
 )  # fmt: skip
 
+# --- invoicing --------------------------------------------------------------------------------------------------------
+
+INVOICING_POSTINGS = _gauge(
+    "invoicing_postings", "postings", ["state"],
+    "Entries asked of the ledger that are not in the books: waiting, requested or needs-attention; counted to 100,000.",
+    "needs-attention: list them and correct the cause, then retry. waiting: a rate or a mapping is missing. requested: "
+    "the ledger is slow or down; nothing is lost.",
+)  # fmt: skip
+INVOICING_OLDEST_REQUEST_SECONDS = _gauge(
+    "invoicing_oldest_request_seconds", "s", [], "Age of the oldest request that the ledger has not answered.",
+    "Growing: the ledger, its topics or the consumer of answers stand still; requests are sent again by themselves.",
+)  # fmt: skip
+INVOICING_SEALED_BY_OLD_KEYS = _gauge(
+    "invoicing_sealed_by_old_keys", "values", [], "Sealed values that an older key than the newest opens.",
+    "0 after a rotation: old keys may be dropped. Stays above 0: read the log, and keep the old keys.",
+)  # fmt: skip
+
 # --- Kafka ------------------------------------------------------------------------------------------------------------
 
 KAFKA_CONSUMER_LAG_RECORDS = _gauge(
