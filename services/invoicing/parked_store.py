@@ -110,7 +110,10 @@ async def settle(
 async def still_waiting(connection: Connection, id_: int, reason: str, facts: Mapping[str, Any]) -> None:
     """Why it still cannot have its effect."""
     await connection.execute(
-        "update parked set reason = $2, facts = $3::text::jsonb where id = $1", id_, reason, orjson.dumps(facts).decode()
+        "update parked set reason = $2, facts = $3::text::jsonb where id = $1",
+        id_,
+        reason,
+        orjson.dumps(facts).decode(),
     )
 
 

@@ -85,9 +85,7 @@ def held_name(document: Document) -> tuple[str, str, str]:
     return organization, provider, id_
 
 
-def _rounds(
-    told: Sequence[ToldPayment], fresh: set[tuple[str, str]], taken: Taken
-) -> list[list[ToldPayment]]:
+def _rounds(told: Sequence[ToldPayment], fresh: set[tuple[str, str]], taken: Taken) -> list[list[ToldPayment]]:
     """Events not heard before, so that a round has one of each document and rounds keep each document's order."""
     rounds: list[list[ToldPayment]] = []
     places: dict[Document, int] = {}
