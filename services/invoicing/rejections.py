@@ -32,6 +32,7 @@ REJECTIONS: Mapping[str, str] = {
     "service-period-invalid": "A service period has a first and a last day, in this order.",
     "total-negative": "The total is negative; what is given back is a credit note.",
     "total-differs": "The stated total is not what the lines add up to.",
+    "ageing-edges-not-ascending": "The edges of an ageing are whole days, one after another.",
     "credit-exceeds-invoice": "More would be credited than is left of the invoice.",
 }
 """Code and sentence, first match wins."""
