@@ -1,8 +1,8 @@
 """Structured creditor references (ISO 11649): "RF", two check digits, up to 21 letters and digits.
 
 The check digits are ISO 7064's MOD 97-10 over what stands behind them, letters as 10 to 35. A bank carries them
-unchanged, so a payment that names one can be placed without reading free text. Printed in groups of four; spaces and case
-say nothing.
+unchanged, so a payment that names one can be placed without reading free text. On paper it stands in groups of four;
+spaces and case say nothing.
 """
 
 import re
