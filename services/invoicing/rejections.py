@@ -1,0 +1,64 @@
+"""Every business answer "no" of invoicing: a closed set in order of precedence. The slugs are API.
+
+Where a request is wrong in several ways, the answer is the one that stands first here, whatever the order of its lines.
+A new code is added at its place, with its sentence here, a row in a test and one in docs/errors.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from libs.common.errors import Fault, Rejection
+
+REJECTIONS: Mapping[str, str] = {
+    "not-a-draft": "Only a draft is issued or changed; what is issued stays as it is.",
+    "not-issued": "A draft takes no payment, credit or write-off; issue it first.",
+    "invoice-void": "The invoice is void: nothing is owed on it.",
+    "void-not-allowed": "Only an issued invoice that nothing was paid, credited or written off of is made void.",
+    "already-undone": "It is undone already.",
+    "no-lines": "An invoice has at least one line.",
+    "too-many-lines": "An invoice has at most 1,000 lines.",
+    "unknown-currency": "The currency is not in ISO 4217.",
+    "tax-category-unknown": "The tax category is none of S, Z, E, AE, K, G, O, L and M.",
+    "tax-rate-not-allowed": "The tax rate does not go with its category.",
+    "exemption-reason-missing": "The tax category needs an exemption code or reason.",
+    "price-negative": "A price is not negative; take back a quantity instead.",
+    "quantity-out-of-range": "The quantity, or the base quantity of its price, is not one an invoice can have.",
+    "discount-out-of-range": "The discount is less than nothing or more than what it is taken from.",
+    "amount-not-positive": "An amount is greater than zero.",
+    "too-many-decimals": "The amount has more decimals than its currency.",
+    "amount-out-of-range": "The amount is larger than the books keep.",
+    "total-negative": "The total of an invoice is not negative; issue a credit note instead.",
+    "total-differs": "The stated total is not what the lines come to.",
+    "currency-mismatch": "The currencies differ and no rate between them is stated.",
+    "customer-differs": "It belongs to another customer.",
+    "fee-exceeds-amount": "The fee is inside the amount, so it is not more than that.",
+    "credit-exceeds-invoice": "More would be credited than the invoice has.",
+    "allocation-exceeds-open": "More would be allocated than is open on the invoice.",
+    "allocation-exceeds-payment": "More would be allocated than is left of the payment.",
+    "unallocation-exceeds-paid": "More would be taken back than was paid.",
+    "unallocation-exceeds-discount": "More would be taken back than early-payment discounts took off.",
+    "customer-credit-exceeded": "More would be used than the customer's credit is.",
+    "refund-exceeds-payment": "More would go back than is left of what came in.",
+    "write-off-exceeds-open": "More would be written off than is open on the invoice.",
+    "reversal-exceeds-write-off": "More would be restored than was written off.",
+    "relief-exceeds-tax": "The relief is more than the tax in what was written off.",
+    "relief-on-cash-basis": "On cash basis the tax of what was never paid was never due, so there is no relief of it.",
+    "rate-mismatch": "The two amounts do not fit the stated rate.",
+    "rate-missing": "No rate is known yet between the currency and the ledger's own; the posting waits for it.",
+    "mapping-missing": "The ledger's account mapping names no account for this role and currency.",
+}
+"""Code and sentence, first match wins."""
+
+PRECEDENCE = {code: rank for rank, code in enumerate(REJECTIONS)}
+
+CONFLICTS = frozenset({"not-a-draft", "invoice-void", "already-undone"})
+"""Answered as 409 over HTTP."""
+
+NOT_FOUND: frozenset[str] = frozenset()
+"""Answered as 404 over HTTP."""
+
+
+def reject(code: str, detail: str = "", errors: Sequence[Fault] = (), **facts: Any) -> Rejection:
+    """The rejection `code` with its sentence, what is particular to this case, and its facts (JSON values)."""
+    sentence = REJECTIONS[code]
+    return Rejection(code, f"{sentence} {detail}".strip(), facts, errors)
