@@ -162,9 +162,7 @@ async def lock_payment(connection: Connection, organization: str, payment: UUID)
     )
 
 
-async def store_placing(
-    connection: Connection, organization: str, payment: UUID, placing: Mapping[str, Any]
-) -> None:
+async def store_placing(connection: Connection, organization: str, payment: UUID, placing: Mapping[str, Any]) -> None:
     """Where a payment's money is after a change; its row is held by the caller."""
     await connection.execute(
         """
@@ -262,8 +260,23 @@ async def insert_refund(connection: Connection, row: Mapping[str, Any]) -> bool:
         *(
             row[name]
             for name in (
-                "organization", "id", "ledger", "kind", "provider", "refund_id", "payment", "customer", "currency",
-                "amount", "fee", "from_unapplied", "from_credit", "from_allocated", "refunded_on", "reason", "posting",
+                "organization",
+                "id",
+                "ledger",
+                "kind",
+                "provider",
+                "refund_id",
+                "payment",
+                "customer",
+                "currency",
+                "amount",
+                "fee",
+                "from_unapplied",
+                "from_credit",
+                "from_allocated",
+                "refunded_on",
+                "reason",
+                "posting",
                 "created_at",
             )  # fmt: skip
         ),
@@ -294,8 +307,25 @@ async def insert_credit_note(connection: Connection, row: Mapping[str, Any]) -> 
         *(
             row[name]
             for name in (
-                "organization", "id", "ledger", "invoice", "customer", "series", "year", "serial", "number",
-                "currency", "issued_on", "reason", "net", "tax", "total", "applied", "to_credit", "posting", "content",
+                "organization",
+                "id",
+                "ledger",
+                "invoice",
+                "customer",
+                "series",
+                "year",
+                "serial",
+                "number",
+                "currency",
+                "issued_on",
+                "reason",
+                "net",
+                "tax",
+                "total",
+                "applied",
+                "to_credit",
+                "posting",
+                "content",
                 "created_at",
             )  # fmt: skip
         ),

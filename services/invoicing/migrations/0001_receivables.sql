@@ -580,21 +580,29 @@ create trigger guard_issued
         tax_point_on, due_on, net, tax, rounding, total, content, document_hash, creditor_reference, client_ref, issued_at
     on invoices for each row execute function guard_issued();
 
+-- Lines and tax rows come with their document: a transaction adds them to drafts and to what it issues itself, no other.
 create function guard_invoice_lines() returns trigger language plpgsql security definer
-    set search_path = public, pg_temp as $$
+    set search_path = public, pg_temp set enable_seqscan = off as $$
 begin
     if exists (
-        select 1 from invoices i
-        where i.organization = coalesce(new.organization, old.organization) and i.id = coalesce(new.invoice, old.invoice)
-          and i.status <> 'draft' and i.xmin <> pg_current_xact_id()::xid
+        select 1
+        from (select distinct organization, invoice from touched) t
+        join invoices i on i.organization = t.organization and i.id = t.invoice
+        where i.status <> 'draft' and i.xmin <> pg_current_xact_id()::xid
     ) then
         raise exception 'the lines of an issued invoice are what they are'
             using errcode = '23514', constraint = 'issued_is_fixed';
     end if;
-    return coalesce(new, old);
+    return null;
 end $$;
-create trigger guard_invoice_lines before update or delete on invoice_lines
-    for each row execute function guard_invoice_lines();
+create trigger guard_added_lines after insert on invoice_lines referencing new table as touched
+    for each statement execute function guard_invoice_lines();
+create trigger guard_changed_lines after update on invoice_lines referencing old table as touched
+    for each statement execute function guard_invoice_lines();
+create trigger guard_removed_lines after delete on invoice_lines referencing old table as touched
+    for each statement execute function guard_invoice_lines();
+create trigger guard_added_taxes after insert on invoice_taxes referencing new table as touched
+    for each statement execute function guard_invoice_lines();
 
 -- What stands on an invoice and what a payment placed are the sums of allocations. Seen from the allocations, set by
 -- set, when they are written (last); seen from an invoice whose sums were changed, at the end of the transaction.
