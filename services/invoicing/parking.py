@@ -137,7 +137,7 @@ async def fix(connection: Connection, organization: str, id_: int, value: bytes,
     if row is None:
         return Rejection("unknown-parked-message", "There is no such parked message.")
     if row["state"] != "waiting":
-        return Rejection("not-waiting", f"The message is {row['state']}.", {"state": row["state"]})
+        return not_waiting(row["state"])
     try:
         event = read_event(row["type"], value)
     except Poison as poison:
@@ -150,3 +150,8 @@ async def fix(connection: Connection, organization: str, id_: int, value: bytes,
         )
     await parked_store.fix(connection, id_, value, note)
     return None
+
+
+def not_waiting(state: str) -> Rejection:
+    """Why it is left alone: it had its effect, or a person decided that it has none."""
+    return Rejection("not-waiting", f"The message does not wait: it is {state}.", {"state": state})
