@@ -86,7 +86,8 @@ async def lock_waiting(connection: Connection, document: Document) -> list[Parke
     """The messages that wait for a document, in their order, locked against another who releases them."""
     rows = await connection.fetch(
         """
-        select id, organization, document, event_source, event_id, type, told_at, coalesce(fixed, value) as value, reason
+        select id, organization, document, event_source, event_id, type, told_at, coalesce(fixed, value) as value,
+            reason
         from parked where organization = $1 and document = $2 and state = 'waiting'
         order by id for update
         """,

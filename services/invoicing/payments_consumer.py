@@ -120,8 +120,8 @@ def _told(item: Decoded[HeardPayment]) -> ToldPayment | None:
         return None
     headers = orjson.dumps([(name, content.decode(errors="replace")) for name, content in record.headers if content])
     return ToldPayment(
-        heard.event, heard.type, heard.source, heard.event_id, heard.told_at, record.value, record.topic, record.partition,
-        record.offset, headers.decode().replace("\\u0000", ""), heard.traceparent,
+        heard.event, heard.type, heard.source, heard.event_id, heard.told_at, record.value, record.topic,
+        record.partition, record.offset, headers.decode().replace("\\u0000", ""), heard.traceparent,
     )  # fmt: skip
 
 

@@ -71,11 +71,11 @@ async def store_rates(connection: Connection, heard: Sequence[HeardRate], at: da
 async def rates_on(
     connection: Connection, organization: str, pairs: Sequence[tuple[str, str]], on: date
 ) -> dict[tuple[str, str], DayRate]:
-    """For each pair (base, counter) its rate of that day or the last one before, turned where it was published the other
-    way round.
+    """For each pair (base, counter) its rate of that day or the last one before, turned where it was published the
+    other way round.
 
-    The organization's own rate comes before everybody's, a later day before an earlier, one as it was published before a
-    turned one, what was published later before what it corrects. A pair without any rate is left out.
+    The organization's own rate comes before everybody's, a later day before an earlier, one as it was published before
+    a turned one, what was published later before what it corrects. A pair without any rate is left out.
     """
     rows = await connection.fetch(
         """
