@@ -106,8 +106,8 @@ def _rounds(told: Sequence[ToldPayment], fresh: set[tuple[str, str]], taken: Tak
 def _parked(told: ToldPayment, rejection: Rejection) -> ParkedMessage:
     facts: Mapping[str, object] = {"detail": rejection.detail, **rejection.facts}
     return ParkedMessage(
-        *told.document, told.topic, told.partition, told.offset, told.source, told.event_id, told.type, told.value,
-        told.headers, rejection.code, facts,
+        *told.document, told.topic, told.partition, told.offset, told.source, told.event_id, told.type, told.told_at,
+        told.value, told.headers, rejection.code, facts,
     )  # fmt: skip
 
 
@@ -119,7 +119,9 @@ async def release(connection: Connection, document: Document, at: datetime, appl
     await payment_store.hold_payments(connection, [held_name(document)])
     done: list[int] = []
     for row in await parked_store.lock_waiting(connection, document):
-        told = ToldPayment(read_event(row.type, row.value), row.type, row.event_source, row.event_id, row.value)
+        told = ToldPayment(
+            read_event(row.type, row.value), row.type, row.event_source, row.event_id, row.told_at, row.value
+        )
         (rejection,) = await apply(connection, [told], at)
         if rejection is not None:
             facts = {"detail": rejection.detail, **rejection.facts}

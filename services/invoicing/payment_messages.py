@@ -1,6 +1,7 @@
 """A payment event as it reached us, over Kafka or by a webhook: what it says, and which document it is about."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from pydantic import ValidationError
@@ -17,12 +18,16 @@ TYPES: Final = {each.name: each for each in PAYMENT_EVENTS}
 
 @dataclass(frozen=True, slots=True)
 class ToldPayment:
-    """One event: who told it under which id, the record it came in, and what it says."""
+    """One event: who told it when under which id, the record it came in, and what it says.
+
+    `told_at` is the event's own time, the same whenever it is told again: ids are derived from it.
+    """
 
     event: AnyPaymentEvent
     type: str
     source: str
     event_id: str
+    told_at: datetime
     value: bytes
     topic: str = ""
     partition: int = 0

@@ -192,6 +192,7 @@ def _event(endpoint: Endpoint, told: Told, news: PaymentNews) -> ToldPayment:
         news.type,
         f"webhook/{endpoint.organization}/{endpoint.ledger}",
         news.id,
+        news.at,
         value,
         topic=f"webhooks/{endpoint.provider}/{endpoint.code}",
         headers=orjson.dumps([["event_id", told.event_id]]).decode(),
