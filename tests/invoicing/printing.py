@@ -78,11 +78,14 @@ SEVERAL = "EUR | 16 x 348.35 less 4% S22; 2 x 10.00 off 1.00 S7; 1 x 50.00 E0; -
 IN_GROSS = "EUR | 1 x 90 S5; 3 x 18.33 less 10% S20; 1 x 55 S5 | gross"
 
 
+SOME = [CreditWish(0), CreditWish(1, quantity=Decimal(1))]
+
+
 def documents() -> dict[str, PrintedInvoice]:
     """Each accepted by the official rules."""
     several, gross = added_up(SEVERAL), added_up(IN_GROSS)
     period = replace(several.draft.lines[0], service_from=date(2026, 1, 1), service_to=date(2026, 12, 31), product="X1")
-    made = {
+    return {
         "standard": printed("EUR | 1 x 68.33 S20; 1 x 68.33 S20; 1 x 57.50 S20; 1 x 85.00 S20"),
         "several": printed(several),
         "period": printed(replace(several.draft, lines=(period,))),
@@ -99,14 +102,9 @@ def documents() -> dict[str, PrintedInvoice]:
         "cash": printed("SEK | 1 x 841.40 S25 | cash 1.00"),
         "prepaid": replace(printed("EUR | 1 x 100 S19"), prepaid=5_000),
         "dollars": replace(printed("USD | 1 x 100 S19"), tax_in_currency=TaxInCurrency(ISO_4217["EUR"], 1_760)),
-        "plain": replace(
-            printed("EUR | 1 x 100 S19"), pay_to=None, note="", order=None, delivered_on=None, deliver_to=None
-        ),
-        "note-lines": credit_note(
-            several, credit_lines(several, [], [CreditWish(0), CreditWish(1, quantity=Decimal(1))])
-        ),
+        "plain": replace(printed("EUR | 1 x 100 S19"), pay_to=None, note="", delivered_on=None, deliver_to=None),
+        "note-lines": credit_note(several, credit_lines(several, [], SOME)),
         "note-amount": credit_note(several, credit_amount(several, [], 12_345)),
         "note-rest": credit_note(several, credit_rest(several, [])),
         "note-gross": credit_note(gross, credit_lines(gross, [], [CreditWish(1)])),
     }
-    return made

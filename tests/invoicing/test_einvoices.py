@@ -75,7 +75,7 @@ def test_a_fault_names_its_place_and_both_figures() -> None:
 
 @pytest.mark.parametrize("text", ["<!DOCTYPE a [<!ENTITY b 'c'>]><a/>", "<other/>"])
 def test_what_is_no_document_of_ours_is_not_read(text: str) -> None:
-    with pytest.raises(ValueError, match="no document of ours|no e-invoice"):
+    with pytest.raises(ValueError, match=r"no document of ours|no e-invoice"):
         cents.read(text)
 
 
@@ -94,7 +94,7 @@ GAPS: list[tuple[PrintedInvoice, str]] = [
     (replace(printed("EUR | 1 x 1 S20"), kind="credit-note"), "/preceding"),
     (replace(printed("EUR | 1 x 1 S20"), buyer=replace(BUYER, name="")), "/buyer/name"),
     (
-        replace(printed("EUR | 1 x 1 S20"), buyer=replace(BUYER, address=Address(country="Be"))),
+        replace(printed("EUR | 1 x 1 S20"), buyer=replace(BUYER, address=Address())),
         "/buyer/address/country",
     ),
     (replace(printed("EUR | 1 x 1 S20"), deliver_to=Address()), "/deliver_to/country"),

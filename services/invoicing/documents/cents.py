@@ -2,8 +2,8 @@
 
 It reads the written text, in either syntax, and adds it all up again: each line from quantity, price and discount; the
 lines, discounts and rows of tax by category and rate; the totals. A row's tax is what its recorded policy makes of its
-base: round(base x rate) where tax was put on top, the tax inside base + tax where it was taken out, and for a credit note
-what it may be off by as the difference of two rounded sums. The official rules let a whole unit pass there.
+base: round(base x rate) where tax was put on top, the tax inside base + tax where it was taken out, and for a credit
+note what the difference of two rounded sums may be off by. The official rules let a whole unit pass there.
 """
 
 from collections.abc import Iterator

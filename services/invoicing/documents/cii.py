@@ -175,11 +175,10 @@ def _delivery(printed: PrintedInvoice) -> Part:
 
 
 def _settlement(printed: PrintedInvoice) -> Part:
-    declared = printed.tax_in_currency
     return node(
         "ram:ApplicableHeaderTradeSettlement",
         leaf("ram:PaymentReference", printed.creditor_reference or printed.number),
-        leaf("ram:TaxCurrencyCode", declared.currency.code if declared else None),
+        leaf("ram:TaxCurrencyCode", en16931.declared_in(printed)),
         leaf("ram:InvoiceCurrencyCode", printed.currency.code),
         _payment(printed),
         [_row(printed, row) for row in printed.totals.taxes],
@@ -228,15 +227,14 @@ def _row(printed: PrintedInvoice, row: TaxTotal) -> Part:
 
 
 def _totals(printed: PrintedInvoice) -> Part:
-    totals, declared = printed.totals, printed.tax_in_currency
-    other = en16931.to_text(declared.tax, declared.currency.exponent) if declared else None
+    totals, declared = printed.totals, en16931.declared_tax(printed)
     return node(
         "ram:SpecifiedTradeSettlementHeaderMonetarySummation",
         leaf("ram:LineTotalAmount", amount(printed, en16931.lines_net(printed))),
         leaf("ram:AllowanceTotalAmount", amount(printed, totals.discount) if totals.discount else None),
         leaf("ram:TaxBasisTotalAmount", amount(printed, totals.net)),
         leaf("ram:TaxTotalAmount", amount(printed, totals.tax), currencyID=printed.currency.code),
-        leaf("ram:TaxTotalAmount", other, currencyID=declared.currency.code if declared else None),
+        leaf("ram:TaxTotalAmount", declared, currencyID=en16931.declared_in(printed)),
         leaf("ram:RoundingAmount", amount(printed, totals.rounding) if totals.rounding else None),
         leaf("ram:GrandTotalAmount", amount(printed, totals.net + totals.tax)),
         leaf("ram:TotalPrepaidAmount", amount(printed, printed.prepaid) if printed.prepaid else None),

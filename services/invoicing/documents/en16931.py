@@ -84,7 +84,7 @@ def allowances(printed: PrintedInvoice) -> list[Allowance]:
 
 
 def line_discount(printed: PrintedInvoice, line: LineTotal) -> int:
-    """The line's own discount. Prices that include tax are written without it, at what they came to, discount inside."""
+    """The line's own discount. Prices that include tax are written without either, at what they came to."""
     return 0 if printed.totals.draft.prices_include_tax else line.discount
 
 
@@ -99,6 +99,16 @@ def unit_price(printed: PrintedInvoice, line: LineTotal) -> Decimal:
     decimals = PRICE_DECIMALS + max(0, draft.quantity.adjusted())
     numerator, denominator = abs(line.net * base_up * down), abs(up) * base_down * 10**printed.currency.exponent
     return Decimal(to_text(round_ratio(numerator * 10**decimals, denominator, Rounding.HALF_UP), decimals))
+
+
+def declared_tax(printed: PrintedInvoice) -> str | None:
+    """The tax in the currency it is declared in, where that is another one."""
+    declared = printed.tax_in_currency
+    return None if declared is None else to_text(declared.tax, declared.currency.exponent)
+
+
+def declared_in(printed: PrintedInvoice) -> str | None:
+    return None if printed.tax_in_currency is None else printed.tax_in_currency.currency.code
 
 
 def lines_net(printed: PrintedInvoice) -> int:

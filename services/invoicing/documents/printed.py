@@ -32,8 +32,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Party:
-    """Seller or buyer. `endpoint` is an electronic address in `endpoint_scheme` (EAS code), `legal_id` a registration in
-    `legal_scheme` (ISO 6523), `tax_id` a tax number that is no VAT id."""
+    """Seller or buyer. `endpoint` is an electronic address in `endpoint_scheme` (EAS code), `legal_id` a registration
+    in `legal_scheme` (ISO 6523), `tax_id` a tax number that is no VAT id."""
 
     name: str
     address: Address
@@ -75,7 +75,7 @@ class TaxInCurrency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrintedInvoice:
-    """One document. `prepaid` is what was paid before it was printed, in minor units; of a credit note `preceding` is set."""
+    """One document. `prepaid` is what was paid before it was printed, in minor units; a credit note has `preceding`."""
 
     number: str
     issued_on: date
@@ -103,12 +103,12 @@ class PrintedInvoice:
 
     @property
     def payable(self) -> int:
-        """What is still to be paid, of a credit note what is given back. Tax that the customer withholds is part of it."""
+        """What is still to be paid, of a credit note what is given back; tax that the customer withholds is in it."""
         return self.totals.total - self.prepaid
 
 
 def note_totals(invoice: Totals, note: CreditTotals) -> Totals:
-    """A credit note's totals in the shape of an invoice's, its lines as they are printed: each at what it gives back."""
+    """A credit note's totals in the shape of an invoice's, its lines as they are printed: at what they give back."""
     lines = tuple(_note_line(invoice, line) for line in note.lines)
     draft = Draft(currency=invoice.currency, lines=tuple(line.draft for line in lines))
     return Totals(

@@ -27,7 +27,7 @@ def write(printed: PrintedInvoice) -> str:
         leaf("cbc:IssueDate", printed.issued_on.isoformat()),
         _kind_and_dates(printed),
         leaf("cbc:DocumentCurrencyCode", printed.currency.code),
-        leaf("cbc:TaxCurrencyCode", printed.tax_in_currency.currency.code if printed.tax_in_currency else None),
+        leaf("cbc:TaxCurrencyCode", en16931.declared_in(printed)),
         leaf("cbc:BuyerReference", printed.buyer_reference),
         node("cac:OrderReference", leaf("cbc:ID", printed.order)),
         _preceding(printed),
@@ -177,9 +177,8 @@ def _taxes(printed: PrintedInvoice) -> Iterator[Part]:
             for row in printed.totals.taxes
         ],
     )
-    if declared := printed.tax_in_currency:
-        text = en16931.to_text(declared.tax, declared.currency.exponent)
-        yield node("cac:TaxTotal", leaf("cbc:TaxAmount", text, currencyID=declared.currency.code))
+    declared = en16931.declared_tax(printed)
+    yield node("cac:TaxTotal", leaf("cbc:TaxAmount", declared, currencyID=en16931.declared_in(printed)))
 
 
 def _totals(printed: PrintedInvoice) -> Part:
