@@ -1,7 +1,7 @@
 """Every business answer "no" of invoicing: a closed set in order of precedence. The slugs are API.
 
 Where a request is wrong in several ways, the answer is the one that stands first here, whatever the order of its lines.
-A new code is added at its place, with its sentence here, a row in the table tests and one in docs/errors.md.
+A new code is added at its place, with its sentence here, a row in a test and one in docs/errors.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,6 +31,7 @@ REJECTIONS: Mapping[str, str] = {
     "duplicate-payment": "A payment of this provider with this id is recorded already, with other content.",
     "line-incomplete": "A line has a product, or a price and what it is for.",
     "dates-out-of-order": "An invoice is not due before it is issued.",
+    "base-quantity-not-positive": "A price is for a quantity greater than zero.",
     "not-a-draft": "Only a draft is issued or changed; what is issued stays as it is.",
     "not-issued": "A draft takes no payment, credit or write-off; issue it first.",
     "invoice-void": "The invoice is void: nothing is owed on it.",
@@ -39,15 +40,24 @@ REJECTIONS: Mapping[str, str] = {
     "no-lines": "An invoice has at least one line.",
     "too-many-lines": "An invoice has at most 1,000 lines.",
     "unknown-currency": "The currency is not in ISO 4217.",
+    "too-many-taxes": "A line has at most 8 taxes.",
+    "unknown-invoice-line": "The invoice has no such line.",
+    "line-named-twice": "A line is named once.",
+    "amount-out-of-range": "The number is larger than the books keep.",
+    "too-many-decimals": "The number has more decimals than its currency, or than are kept.",
     "tax-category-unknown": "The tax category is none of S, Z, E, AE, K, G, O, L and M.",
     "tax-rate-not-allowed": "The tax rate does not go with its category.",
     "exemption-reason-missing": "The tax category needs an exemption code or reason.",
+    "exemption-reason-not-allowed": "The tax category takes no exemption code or reason.",
+    "tax-categories-mixed": "What is not subject to tax stands on an invoice of its own.",
+    "compound-tax-not-last": "A tax on tax stands last among the taxes of its line, and not alone.",
     "price-negative": "A price is not negative; take back a quantity instead.",
     "quantity-out-of-range": "The quantity, or the base quantity of its price, is not one an invoice can have.",
     "discount-out-of-range": "The discount is less than nothing or more than what it is taken from.",
     "amount-not-positive": "An amount is greater than zero.",
-    "too-many-decimals": "The amount has more decimals than its currency.",
-    "amount-out-of-range": "The amount is larger than the books keep.",
+    "withholding-out-of-range": "The tax withheld is between nothing and all of it.",
+    "cash-rounding-negative": "The step of cash rounding is not negative.",
+    "service-period-invalid": "A service period has a first and a last day, in this order.",
     "total-negative": "The total of an invoice is not negative; issue a credit note instead.",
     "total-differs": "The stated total is not what the lines come to.",
     "currency-mismatch": "The currencies differ and no rate between them is stated.",
@@ -64,35 +74,41 @@ REJECTIONS: Mapping[str, str] = {
     "reversal-exceeds-write-off": "More would be restored than was written off.",
     "relief-exceeds-tax": "The relief is more than the tax in what was written off.",
     "relief-on-cash-basis": "On cash basis the tax of what was never paid was never due, so there is no relief of it.",
+    "ageing-edges-not-ascending": "The edges of an ageing are whole days, one after another.",
     "rate-mismatch": "The two amounts do not fit the stated rate.",
     "rate-missing": "No rate is known yet between the currency and the ledger's own; the posting waits for it.",
     "mapping-missing": "The ledger's account mapping names no account for this role and currency.",
-    "too-many-taxes": "A line has at most 8 taxes.",
-    "unknown-invoice-line": "The invoice has no such line.",
-    "line-named-twice": "A line is named once.",
-    "exemption-reason-not-allowed": "The tax category takes no exemption code or reason.",
-    "tax-categories-mixed": "What is not subject to tax stands on an invoice of its own.",
-    "compound-tax-not-last": "A tax on tax stands last among the taxes of its line, and alone.",
-    "base-quantity-not-positive": "A price is for a quantity greater than zero.",
-    "withholding-out-of-range": "The tax withheld is between nothing and all of it.",
-    "cash-rounding-negative": "The step of cash rounding is not negative.",
-    "service-period-invalid": "A service period has a first and a last day, in this order.",
 }
 """Code and sentence, first match wins."""
 
 PRECEDENCE = {code: rank for rank, code in enumerate(REJECTIONS)}
 
-CONFLICTS = frozenset({
-    "not-a-draft", "invoice-void", "already-undone", "version-conflict", "duplicate-customer", "product-code-taken",
-    "duplicate-payment", "customer-erased",
-})  # fmt: skip
+CONFLICTS = frozenset(
+    {
+        "already-undone",
+        "customer-erased",
+        "duplicate-customer",
+        "duplicate-payment",
+        "invoice-void",
+        "not-a-draft",
+        "product-code-taken",
+        "version-conflict",
+    }
+)
 """Answered as 409 over HTTP."""
 
-NOT_FOUND = frozenset({
-    "unknown-invoice", "unknown-customer", "unknown-payment", "unknown-allocation", "unknown-credit-note",
-    "unknown-posting", "unknown-product",
-})  # fmt: skip
-"""Answered as 404 over HTTP, where the address names it; 422 where the body does."""
+NOT_FOUND = frozenset(
+    {
+        "unknown-allocation",
+        "unknown-credit-note",
+        "unknown-customer",
+        "unknown-invoice",
+        "unknown-payment",
+        "unknown-posting",
+        "unknown-product",
+    }
+)
+"""Answered as 404 over HTTP where the address names it; 422, with its place, where the body does."""
 
 
 def reject(code: str, detail: str = "", errors: Sequence[Fault] = (), **facts: Any) -> Rejection:
