@@ -64,7 +64,11 @@ def resolve(role: Role, currency: str, mapping: Mapping, functional: str) -> str
 
 
 def books_currency(role: Role, currency: str, mapping: Mapping, functional: str) -> str:
-    """The currency in which an amount of `currency` goes to the books under `role`: its own or the functional one."""
+    """The currency in which an amount of `currency` goes to the books under `role`: its own or the functional one.
+
+    Deferred revenue is where revenue is, for it becomes that.
+    """
+    role = "revenue" if role == "deferred-revenue" else role
     if role in OWED_IN_ITS_CURRENCY or (role, currency) in mapping:
         return currency
     return functional

@@ -82,7 +82,7 @@ def rows() -> Iterator[str]:
     return (row for row in TABLE.strip().splitlines() if not row.startswith("#"))
 
 
-@pytest.mark.parametrize("row", rows())
+@pytest.mark.parametrize("row", list(rows()))
 def test_rules(row: str) -> None:
     (kind, *numbers), (rule, *amount), (verdict, *rest) = (column.split() for column in row.split("|"))
     before = standing(kind, Amounts(*map(int, numbers)))
