@@ -86,28 +86,13 @@ PRECEDENCE = {code: rank for rank, code in enumerate(REJECTIONS)}
 CONFLICTS = frozenset(
     {
         "already-undone",
-        "customer-erased",
-        "duplicate-customer",
-        "duplicate-payment",
         "invoice-void",
         "not-a-draft",
-        "product-code-taken",
-        "version-conflict",
     }
 )
 """Answered as 409 over HTTP."""
 
-NOT_FOUND = frozenset(
-    {
-        "unknown-allocation",
-        "unknown-credit-note",
-        "unknown-customer",
-        "unknown-invoice",
-        "unknown-payment",
-        "unknown-posting",
-        "unknown-product",
-    }
-)
+NOT_FOUND = frozenset({})
 """Answered as 404 over HTTP where the address names it; 422, with its place, where the body does."""
 
 
