@@ -2,14 +2,18 @@
 
 A route says where it leads, which scope it needs (the service asks for it again), how long it may take, how long its
 body may be, which rate limit it counts against, and whether it streams. Streams have no deadline and no body limit;
-they are held to a pace and a number instead. A test compares the table with the services' OpenAPI, both ways.
+they are held to a pace and a number instead. An open route takes no token: the service checks what was signed, and the
+rate limit counts by address. A test compares the table with the services' OpenAPI, both ways.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-RateClass = Literal["read", "write", "report", "stream"]
+RateClass = Literal["read", "write", "report", "stream", "webhook"]
+
+OPEN: Final = ""
+"""The scope of a route that takes no token."""
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -33,16 +37,18 @@ class Passage:
     ledger: str = ""
 
 
-def _read(path: str, scope: str = "ledger:read", *, timeout_s: float = 10.0) -> Passage:
-    return Passage("GET", f"/api/v1{path}", "ledger", scope, timeout_s, 0)
+def _read(path: str, scope: str = "ledger:read", *, timeout_s: float = 10.0, upstream: str = "ledger") -> Passage:
+    return Passage("GET", f"/api/v1{path}", upstream, scope, timeout_s, 0)
 
 
-def _write(path: str, scope: str, *, body_bytes_max: int = 64 * KIB, method: str = "POST") -> Passage:
-    return Passage(method, f"/api/v1{path}", "ledger", scope, 15.0, body_bytes_max, "write")
+def _write(
+    path: str, scope: str, *, body_bytes_max: int = 64 * KIB, method: str = "POST", upstream: str = "ledger"
+) -> Passage:
+    return Passage(method, f"/api/v1{path}", upstream, scope, 15.0, body_bytes_max, "write")
 
 
-def _report(path: str, scope: str = "ledger:read", *, timeout_s: float = 60.0) -> Passage:
-    return Passage("GET", f"/api/v1{path}", "ledger", scope, timeout_s, 0, "report")
+def _report(path: str, scope: str = "ledger:read", *, timeout_s: float = 60.0, upstream: str = "ledger") -> Passage:
+    return Passage("GET", f"/api/v1{path}", upstream, scope, timeout_s, 0, "report")
 
 
 def _stream(method: str, path: str, scope: str) -> Passage:
@@ -110,6 +116,44 @@ LEDGER: Final = (
     _report("/ledgers/{ledger}/verify", "ledger:verify", timeout_s=600.0),
 )
 
+_INVOICES, _PAYMENTS, _CUSTOMERS = "invoice:read", "payment:read", "customer:read"
+
+
+def _receivables(method: str, path: str, scope: str, *, body_bytes_max: int = 64 * KIB) -> Passage:
+    if method == "GET":
+        return _read(path, scope, upstream="invoicing")
+    return _write(path, scope, method=method, body_bytes_max=body_bytes_max, upstream="invoicing")
+
+
+INVOICING: Final = (
+    _receivables("POST", "/customers", "customer:write"),
+    _receivables("GET", "/customers", _CUSTOMERS),
+    _receivables("GET", "/customers/{id}", _CUSTOMERS),
+    _receivables("PATCH", "/customers/{id}", "customer:write"),
+    _receivables("POST", "/customers/{id}/credit/apply", "payment:write"),
+    _receivables("POST", "/products", "product:write"),
+    _receivables("GET", "/products", _INVOICES),
+    _receivables("POST", "/tax-rates", "tax:write"),
+    _receivables("GET", "/tax-rates", "tax:read"),
+    _receivables("PUT", "/ledgers/{ledger}/account-mapping", "mapping:write"),
+    _receivables("GET", "/ledgers/{ledger}/account-mapping", _INVOICES),
+    _receivables("POST", "/invoices", "invoice:write", body_bytes_max=MIB),
+    _receivables("GET", "/invoices", _INVOICES),
+    _receivables("GET", "/invoices/{id}", _INVOICES),
+    _receivables("POST", "/invoices/{id}/issue", "invoice:write"),
+    _receivables("POST", "/invoices/{id}/void", "invoice:write"),
+    _receivables("POST", "/invoices/{id}/write-off", "invoice:write-off"),
+    _receivables("POST", "/credit-notes", "invoice:write", body_bytes_max=MIB),
+    _receivables("POST", "/payments", "payment:write"),
+    _receivables("GET", "/payments", _PAYMENTS),
+    _receivables("GET", "/payments/{id}", _PAYMENTS),
+    _receivables("POST", "/payments/{id}/allocations", "payment:write"),
+    _receivables("DELETE", "/payments/{id}/allocations/{allocation}", "payment:write"),
+    _receivables("POST", "/payments/{id}/refunds", "payment:write"),
+    _report("/receivables/ageing", _INVOICES, upstream="invoicing"),
+    _report("/receivables/tie-out", _INVOICES, upstream="invoicing"),
+    Passage("POST", "/api/v1/webhooks/{provider}/{endpoint}", "invoicing", OPEN, 15.0, MIB, "webhook"),
+)
 
 _SHORT: Final = (
     _write("/accounts", "account:write"),
@@ -142,7 +186,7 @@ SHORT_PATHS: Final = tuple(replace(passage, ledger="main") for passage in _SHORT
 SHORT_HEALTH: Final = ("/health", "/api/health")
 """Answered by the gateway itself, without a token."""
 
-TABLE: Final = LEDGER + SHORT_PATHS
+TABLE: Final = LEDGER + INVOICING + SHORT_PATHS
 
 
 class _Node:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from libs.common import metrics, settings
 from services.gateway.main import GatewaySettings
+from services.invoicing.main import InvoicingSettings
 from services.ledger.main import LedgerSettings
 
 
@@ -11,7 +12,7 @@ def pages() -> dict[str, str]:
     """Path in the repository -> what it should hold."""
     return {
         "docs/metrics.md": metrics.table(),
-        "docs/settings.md": settings.table([LedgerSettings, GatewaySettings]),
+        "docs/settings.md": settings.table([LedgerSettings, InvoicingSettings, GatewaySettings]),
     }
 
 

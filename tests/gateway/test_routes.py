@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.auth import OPERATOR_SCOPES, ROLES
-from services.gateway.routes import SHORT_PATHS, TABLE, Passage, RouteTable
+from services.gateway.routes import OPEN, SHORT_PATHS, TABLE, Passage, RouteTable
 from services.gateway.upstreams import PAUSE_S_MAX, Circuit, Upstream
 from tests.gateway.ledger_openapi import ledger_operations
 
@@ -39,7 +39,9 @@ def test_a_last_slash_leads_only_where_a_passage_has_one() -> None:
 
 @pytest.mark.parametrize("passage", TABLE, ids=lambda passage: f"{passage.method} {passage.path}")
 def test_every_route_is_guarded_and_bounded(passage: Passage) -> None:
-    assert passage.scope in KNOWN_SCOPES
+    assert (passage.scope == OPEN) == passage.path.startswith("/api/v1/webhooks/"), "only what is signed takes no token"
+    assert (passage.scope == OPEN) == (passage.rate_class == "webhook")
+    assert passage.scope == OPEN or passage.scope in KNOWN_SCOPES
     assert passage.path.startswith("/api/v1/" if passage not in SHORT_PATHS else "/api/")
     assert 0 < passage.timeout_s <= 600
     assert passage.stream or passage.method == "GET" or passage.body_bytes_max > 0
