@@ -185,6 +185,22 @@ def crossed(books: Books, stated: Rate) -> Books | Rejection:
     return replace(books, rates={**books.rates, stated.base: _ratio(rate * counter, Decimal(1))})
 
 
+def unlike(stated: Rate | None, paid: tuple[Currency, int], settled: tuple[Currency, int]) -> Rejection | None:
+    """Whether an amount paid and an amount settled in another currency are the same at the stated rate, to the cent."""
+    amounts = {currency.code: (currency, amount) for currency, amount in (paid, settled)}
+    here, there = paid[0].code, settled[0].code
+    if stated is None or {stated.base, stated.counter} != {here, there}:
+        said = f"{here} for {there}"
+        return reject("currency-mismatch", f"It is {said}.", [Fault("/currency", said)], currency=here, invoice=there)
+    (base, of_base), (counter, of_counter) = amounts[stated.base], amounts[stated.counter]
+    wanted = convert(of_base, base, counter, Decimal(stated.rate), Rounding.HALF_EVEN)
+    if abs(wanted - of_counter) <= 1:
+        return None
+    given, at_rate = to_text(of_counter, counter.exponent), to_text(wanted, counter.exponent)
+    said = f"{given} {counter.code}, at the rate it is {at_rate}"
+    return reject("rate-mismatch", f"It is {said}.", [Fault("/rate", said)], amount=given, at_rate=at_rate)
+
+
 def _ratio(numerator: Decimal, denominator: Decimal) -> Decimal:
     with localcontext() as context:
         context.prec = 60
