@@ -24,18 +24,26 @@ from libs.common.errors import Fault, Rejection
 from libs.common.money import ISO_4217
 from libs.common.outbox import put
 from libs.common.sealing import Sealer
-from services.invoicing import announcing, catalog_store, domain, entries, invoice_store, posting_store
+from services.invoicing import (
+    announcing,
+    catalog_store,
+    creditor_reference,
+    domain,
+    entries,
+    invoice_store,
+    posting_store,
+)
 from services.invoicing.arithmetic import Totals
 from services.invoicing.asking import CREATED, OK, Done
-from services.invoicing.catalog_store import LedgerTerms, ledger_terms
-from services.invoicing.creditor_reference import make_reference
+from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
+from services.invoicing.catalog_store import LedgerKey, LedgerTerms, ledger_terms
 from services.invoicing.customers import find_customers, found_or_made
 from services.invoicing.domain import Amounts, Standing, status_of
 from services.invoicing.drafts import TaxTerms
 from services.invoicing.invoice_plans import Found, InvoiceWish, Planned, plan, tax_point_of
 from services.invoicing.invoice_store import InvoiceRow, LineRow, SeriesKey, TaxRow
 from services.invoicing.kept_totals import invoice_of, kept_invoice
-from services.invoicing.posting_requests import PostingWish, document_name, posting_id, prepare, want
+from services.invoicing.posting_requests import DRAFT, PostingWish, document_name, posting_id, prepare, want
 from services.invoicing.rejections import reject
 from services.invoicing.words import invoice_words
 
@@ -55,7 +63,7 @@ class _Making:
     place: int
     planned: Planned
     id: UUID
-    terms: LedgerTerms
+    prefix: str
     is_issued: bool
     created_at: datetime
     version: int = 1
@@ -83,31 +91,34 @@ async def make_invoices(
     connection: Connection, sealer: Sealer, wishes: Sequence[InvoiceWish], now: datetime
 ) -> list[Done | Rejection]:
     """Makes invoices, and issues those that are wanted so; an answer for each wish at its place."""
-    found = await _found(connection, sealer, wishes, now)
     terms = await ledger_terms(connection, [(wish.organization, wish.ledger) for wish in wishes])
+    found = await _found(connection, sealer, wishes, terms, now)
     answers: dict[int, Done | Rejection] = {}
-    making: list[_Making] = []
+    planned: list[_Making] = []
     for place, wish in enumerate(wishes):
-        of_ledger = terms[wish.organization, wish.ledger]
         known = found[place]
-        planned = known if isinstance(known, Rejection) else plan(wish, known)
-        if isinstance(planned, Rejection):
-            answers[place] = planned
+        each = known if isinstance(known, Rejection) else plan(wish, known)
+        if isinstance(each, Rejection):
+            answers[place] = each
             continue
-        each = _Making(place, planned, new_id(), of_ledger, wish.issue, now)
-        if wish.issue and (refused := _cannot_be_issued(each)) is not None:
-            answers[place] = refused
-        else:
-            making.append(each)
+        prefix = terms[wish.organization, wish.ledger].number_prefix
+        planned.append(_Making(place, each, new_id(), prefix, wish.issue, now))
+    books = await _books(connection, planned)
+    making, refused = _that_can_be(planned, books)
+    answers.update(refused)
     rows = await _numbered(connection, making, now)
     await invoice_store.insert_invoices(connection, rows)
     await invoice_store.insert_lines(connection, [line for each in making for line in _lines(each)])
-    answers.update(await _issued(connection, making, rows, now))
+    answers.update(await _issued(connection, making, rows, books, now))
     return [answers[place] for place in range(len(wishes))]
 
 
 async def _found(
-    connection: Connection, sealer: Sealer, wishes: Sequence[InvoiceWish], now: datetime
+    connection: Connection,
+    sealer: Sealer,
+    wishes: Sequence[InvoiceWish],
+    terms: Mapping[LedgerKey, LedgerTerms],
+    now: datetime,
 ) -> list[Found | Rejection]:
     """What each wish's words mean; customers are made where the short form says so."""
     made = [(wish.organization, wish.customer) for wish in wishes if wish.make_customer]
@@ -115,7 +126,6 @@ async def _found(
     customers = await find_customers(connection, sealer, named) if named else {}
     if made:
         customers |= await found_or_made(connection, sealer, made, now)
-    terms = await ledger_terms(connection, [(wish.organization, wish.ledger) for wish in wishes])
     products = await _products(connection, wishes)
     rates = await _tax_rates(connection, wishes, products, now)
     found: list[Found | Rejection] = []
@@ -141,9 +151,7 @@ async def _found(
     return found
 
 
-async def _products(
-    connection: Connection, wishes: Sequence[InvoiceWish]
-) -> dict[str, dict[str, Mapping[str, Any]]]:
+async def _products(connection: Connection, wishes: Sequence[InvoiceWish]) -> dict[str, dict[str, Mapping[str, Any]]]:
     wanted: dict[str, set[str]] = {}
     for wish in wishes:
         if codes := wish.product_codes:
@@ -178,13 +186,29 @@ async def _tax_rates(
     return rates
 
 
-def _cannot_be_issued(making: _Making) -> Rejection | None:
-    """What keeps an invoice from being booked, found before its number is drawn; a missing rate is waited for."""
-    wish = _posting_wish(making, _PROVISIONAL)
-    if wish is None:
-        return None
-    refused = prepare(wish, making.terms).rejection
-    return refused if refused is not None and refused.code != "rate-missing" else None
+async def _books(connection: Connection, making: Sequence[_Making]) -> Bookkeeping:
+    """What the posting rules have to know for those that are issued."""
+    return await bookkeeping_for(connection, [_books_key(each) for each in making if each.is_issued])
+
+
+def _books_key(making: _Making) -> BooksKey:
+    planned = making.planned
+    wish = planned.wish
+    return BooksKey(wish.organization, wish.ledger, planned.totals.currency.code, planned.issued_on)
+
+
+def _that_can_be(making: Sequence[_Making], books: Bookkeeping) -> tuple[list[_Making], dict[int, Rejection]]:
+    """Those that can be booked, before any number is drawn; a missing rate is waited for."""
+    can: list[_Making] = []
+    refused: dict[int, Rejection] = {}
+    for each in making:
+        wish = _posting_wish(each, _PROVISIONAL, books) if each.is_issued else None
+        why = prepare(wish, books).rejection if wish is not None else None
+        if why is None or why.code == "rate-missing":
+            can.append(each)
+        else:
+            refused[each.place] = why
+    return can, refused
 
 
 # --- issuing ----------------------------------------------------------------------------------------------------------
@@ -197,7 +221,7 @@ async def issue_drafts(
     held = await invoice_store.lock_invoices(connection, [(organization, invoice) for invoice in invoices])
     terms = await ledger_terms(connection, [(organization, row["ledger"]) for row in held.values()])
     answers: dict[int, Done | Rejection] = {}
-    making: list[_Making] = []
+    planned: list[_Making] = []
     for place, invoice in enumerate(invoices):
         row = held.get((organization, invoice))
         if row is None:
@@ -207,18 +231,16 @@ async def issue_drafts(
         if isinstance(refused, Rejection):
             answers[place] = refused
             continue
-        each = _Making(
-            place, planned_of(row, now.date()), invoice, terms[organization, row["ledger"]], True, row["created_at"],
-            row["version"] + 1,
-        )  # fmt: skip
-        if (cannot := _cannot_be_issued(each)) is not None:
-            answers[place] = cannot
-        else:
-            making.append(each)
+        prefix = terms[organization, row["ledger"]].number_prefix
+        made_at, version = row["created_at"], row["version"] + 1
+        planned.append(_Making(place, planned_of(row, now.date()), invoice, prefix, True, made_at, version))
+    books = await _books(connection, planned)
+    making, cannot = _that_can_be(planned, books)
+    answers.update(cannot)
     rows = await _numbered(connection, making, now)
     await invoice_store.issue_drafts(connection, rows)
     answers.update(
-        {place: Done(done.body, OK) for place, done in (await _issued(connection, making, rows, now)).items()}
+        {place: Done(done.body, OK) for place, done in (await _issued(connection, making, rows, books, now)).items()}
     )
     return [answers[place] for place in range(len(invoices))]
 
@@ -274,7 +296,7 @@ def _series(making: _Making) -> SeriesKey:
 def _row(making: _Making, serial: int | None, now: datetime) -> InvoiceRow:
     planned, wish, found = making.planned, making.planned.wish, making.planned.totals
     _, _, series, year = _series(making)
-    number = number_of(series, year, serial, making.terms.number_prefix) if serial is not None else None
+    number = number_of(series, year, serial, making.prefix) if serial is not None else None
     status = status_of(Amounts(found.total), is_draft=serial is None, is_void=False)
     content = {
         "series": wish.series,
@@ -303,7 +325,7 @@ def _row(making: _Making, serial: int | None, now: datetime) -> InvoiceRow:
         total=found.total,
         content=orjson.dumps(content).decode(),
         document_hash=None,
-        creditor_reference=make_reference(number) if number is not None else None,
+        creditor_reference=creditor_reference.make(number) if number is not None else None,
         client_ref=wish.client_ref,
         created_at=making.created_at,
         issued_at=now if issued else None,
@@ -311,14 +333,17 @@ def _row(making: _Making, serial: int | None, now: datetime) -> InvoiceRow:
 
 
 async def _issued(
-    connection: Connection, making: Sequence[_Making], rows: Sequence[InvoiceRow], now: datetime
+    connection: Connection, making: Sequence[_Making], rows: Sequence[InvoiceRow], books: Bookkeeping, now: datetime
 ) -> dict[int, Done]:
     """Tax rows, postings and facts of what is issued now, and everybody's answer."""
-    taxes = {each.place: tax_rows(row.organization, row.id, each.planned.totals) for each, row in zip(making, rows, strict=True)}
+    taxes = {
+        each.place: tax_rows(row.organization, row.id, each.planned.totals)
+        for each, row in zip(making, rows, strict=True)
+    }
     issued = [(each, row) for each, row in zip(making, rows, strict=True) if each.is_issued]
     await invoice_store.insert_taxes(connection, [tax for each, _ in issued for tax in taxes[each.place]])
-    wanted = [(each, _posting_wish(each, row.number or _PROVISIONAL)) for each, row in issued]
-    await want(connection, [prepare(wish, each.terms) for each, wish in wanted if wish is not None], now)
+    wanted = [_posting_wish(each, row.number or _PROVISIONAL, books) for each, row in issued]
+    await want(connection, [prepare(wish, books) for wish in wanted if wish is not None], now)
     answers: dict[int, Done] = {}
     facts = []
     for each, row in zip(making, rows, strict=True):
@@ -332,18 +357,19 @@ async def _issued(
     return answers
 
 
-def _posting_wish(making: _Making, number: str) -> PostingWish | None:
+def _posting_wish(making: _Making, number: str, books: Bookkeeping) -> PostingWish | None:
     """The entry that the issue asks for; none where nothing is owed."""
     planned = making.planned
-    if not planned.totals.lines or not (planned.totals.total or planned.totals.net or planned.totals.tax):
+    if not planned.totals.total:
         return None
     return PostingWish(
         organization=planned.wish.organization,
         ledger=planned.wish.ledger,
         document=issue_document(making.id),
+        purpose="issue",
         created_at=making.created_at,
         draft=entries.issue_entry(
-            planned.totals, str(planned.customer), number, planned.issued_on, planned.tax_point_on, making.terms
+            planned.totals, planned.customer, number, planned.issued_on, books.books(_books_key(making))
         ),
     )
 
@@ -407,17 +433,18 @@ async def void_invoice(
     if held is not None and held["state"] in ("waiting", "needs-attention"):
         await posting_store.withdraw(connection, organization, document)
     elif held is not None:
-        terms = (await ledger_terms(connection, [(organization, row["ledger"])]))[organization, row["ledger"]]
         wish = PostingWish(
             organization=organization,
             ledger=row["ledger"],
             document=document,
+            purpose="void",
             created_at=row["created_at"],
-            draft=entries.void_entry(held["draft"], row["number"], now.date()),
+            draft=DRAFT.validate_json(held["draft"]),
             depends_on=entry,
             reverses=entry,
+            reversed_on=now.date(),
         )
-        await want(connection, [prepare(wish, terms)], now)
+        await want(connection, [prepare(wish, await bookkeeping_for(connection, []))], now)
         posting = "requested"
     await invoice_store.void_invoice(connection, organization, invoice, posting, now)
     told = {**dict(row), "status": "void", "posting": posting, "version": row["version"] + 1}

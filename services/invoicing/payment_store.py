@@ -32,6 +32,8 @@ class PaymentRow(NamedTuple):
     allocated: int
     unapplied: int
     to_credit: int
+    unapplied_party: str | None
+    receipt: str | None
     reason: str | None
     posting: str
     client_ref: str | None
@@ -85,11 +87,18 @@ async def insert_payments(connection: Connection, rows: Sequence[PaymentRow]) ->
     await connection.execute(
         """
         insert into payments (organization, id, ledger, provider, payment_id, customer, currency, amount, fee,
-            received_on, method, account, reference, allocated, unapplied, to_credit, reason, posting, client_ref,
-            created_at)
-        select * from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
-            $8::numeric[], $9::numeric[], $10::date[], $11::text[], $12::text[], $13::text[], $14::numeric[],
-            $15::numeric[], $16::numeric[], $17::text[], $18::text[], $19::text[], $20::timestamptz[])
+            received_on, method, account, reference, allocated, unapplied, to_credit, unapplied_party, receipt, reason,
+            posting, client_ref, created_at)
+        select organization, id, ledger, provider, payment_id, customer, currency, amount, fee,
+            received_on, method, account, reference, allocated, unapplied, to_credit, unapplied_party, receipt::jsonb,
+            reason, posting, client_ref, created_at
+        from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
+                $8::numeric[], $9::numeric[], $10::date[], $11::text[], $12::text[], $13::text[], $14::numeric[],
+                $15::numeric[], $16::numeric[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
+                $22::timestamptz[])
+            as payment (organization, id, ledger, provider, payment_id, customer, currency, amount, fee,
+                received_on, method, account, reference, allocated, unapplied, to_credit, unapplied_party, receipt,
+                reason, posting, client_ref, created_at)
         """,
         *_columns(rows),
     )
@@ -112,13 +121,13 @@ async def insert_allocations(connection: Connection, rows: Sequence[AllocationRo
 async def find_by_reference(
     connection: Connection, keys: Sequence[tuple[str, str, str]]
 ) -> dict[tuple[str, str, str], list[UUID]]:
-    """Ids of issued invoices that have one of these texts as number or creditor reference, by (organization, ledger,
-    text)."""
+    """Ids of issued invoices whose number (letters and digits) or creditor reference is one of these words, by
+    (organization, ledger, word)."""
     rows = await connection.fetch(
         """
         select w.organization, w.ledger, w.word, i.id
         from unnest($1::text[], $2::text[], $3::text[]) as w (organization, ledger, word)
-        join invoices i on i.organization = w.organization and i.ledger = w.ledger and i.number = w.word
+        join invoices i on i.organization = w.organization and i.ledger = w.ledger and i.plain_number = w.word
         union
         select w.organization, w.ledger, w.word, i.id
         from unnest($1::text[], $2::text[], $3::text[]) as w (organization, ledger, word)
@@ -194,6 +203,19 @@ async def allocations_of(connection: Connection, organization: str, source_id: U
         source_id,
     )
     return rows
+
+
+async def is_undone(connection: Connection, organization: str, source_id: UUID, allocation: UUID) -> bool:
+    """Whether a payment had this allocation and it was taken back."""
+    undone: bool = await connection.fetchval(
+        """
+        select exists (select 1 from allocations where organization = $1 and source_id = $2 and undoes = $3)
+        """,
+        organization,
+        source_id,
+        allocation,
+    )
+    return undone
 
 
 async def move_credit(connection: Connection, moves: Mapping[CreditKey, int]) -> None:
@@ -280,6 +302,86 @@ async def insert_refund(connection: Connection, row: Mapping[str, Any]) -> bool:
                 "created_at",
             )  # fmt: skip
         ),
+    )
+    return bool(stored)
+
+
+async def insert_dispute(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Stores a dispute that was opened."""
+    names = (
+        "organization", "id", "ledger", "provider", "dispute_id", "payment", "status", "currency", "amount", "fee",
+        "from_unapplied", "from_credit", "from_allocated", "opened_on", "posting", "created_at",
+    )  # fmt: skip
+    await connection.execute(
+        """
+        insert into disputes (organization, id, ledger, provider, dispute_id, payment, status, currency, amount, fee,
+            from_unapplied, from_credit, from_allocated, opened_on, posting, created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+        """,
+        *(row[name] for name in names),
+    )
+
+
+async def known_back(
+    connection: Connection, organization: str, event: str, provider: str, name: str
+) -> asyncpg.Record | None:
+    """A refund, return or dispute that is stored already."""
+    if event == "dispute_opened":
+        return await connection.fetchrow(
+            "select * from disputes where organization = $1 and provider = $2 and dispute_id = $3",
+            organization,
+            provider,
+            name,
+        )
+    return await connection.fetchrow(
+        "select * from refunds where organization = $1 and provider = $2 and refund_id = $3",
+        organization,
+        provider,
+        name,
+    )
+
+
+async def lock_dispute(
+    connection: Connection, organization: str, provider: str, dispute_id: str
+) -> asyncpg.Record | None:
+    """One dispute, held until the commit."""
+    return await connection.fetchrow(
+        """
+        select * from disputes where organization = $1 and provider = $2 and dispute_id = $3 for no key update
+        """,
+        organization,
+        provider,
+        dispute_id,
+    )
+
+
+async def settle_dispute(
+    connection: Connection, organization: str, dispute: UUID, status: str, settled_on: date
+) -> None:
+    """How a dispute ended."""
+    await connection.execute(
+        "update disputes set status = $3, settled_on = $4 where organization = $1 and id = $2",
+        organization,
+        dispute,
+        status,
+        settled_on,
+    )
+
+
+async def insert_payout(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Stores a payout; False where it is stored already."""
+    names = (
+        "organization", "id", "ledger", "provider", "payout_id", "currency", "amount", "paid_on", "items", "posting",
+        "created_at",
+    )  # fmt: skip
+    stored = await connection.fetchval(
+        """
+        insert into payouts (organization, id, ledger, provider, payout_id, currency, amount, paid_on, items, posting,
+            created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11)
+        on conflict on constraint duplicate_payout do nothing returning true
+        """,
+        *(row[name] for name in names),
     )
     return bool(stored)
 

@@ -9,12 +9,13 @@ A payment waits for the issue of its invoice: its posting depends on the newest 
 derived from who speaks and the payment's own id, so a replay names the same payment and the same entry.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
+
+import orjson
 
 from libs.common.clock import derived_id
 from libs.common.db import Connection
@@ -22,8 +23,8 @@ from libs.common.errors import Fault, Rejection
 from libs.common.money import Currency, to_text
 from libs.common.outbox import put
 from services.invoicing import announcing, customer_store, domain, entries, invoice_store, payment_store
-from services.invoicing.allocating import OpenInvoice, Placement, allocate
-from services.invoicing.catalog_store import LedgerTerms, ledger_terms
+from services.invoicing.allocating import OpenInvoice, allocate, names_in
+from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
 from services.invoicing.customers import as_uuid
 from services.invoicing.invoice_store import AmountsRow, InvoiceKey
 from services.invoicing.invoices import issue_posting, standing_of
@@ -33,10 +34,6 @@ from services.invoicing.rejections import reject
 
 CANDIDATES_MAX: Final = 200
 """Open invoices of one customer that a payment is tried on, oldest due first."""
-
-WORDS_MAX: Final = 40
-_WORD = re.compile(r"[A-Z0-9][A-Z0-9/_.\-]{1,60}")
-_SPACED_REFERENCE = re.compile(r"RF[0-9]{2}(?: ?[A-Z0-9]){1,21}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +81,10 @@ class _Placed:
 
     payment: ReceivedPayment
     customer: UUID | None
-    placement: Placement
+    allocations: Sequence[tuple[UUID, int]]
+    unapplied: int
+    to_credit: int
+    reason: str | None
     posting: Prepared | None = None
 
 
@@ -159,28 +159,34 @@ class _Receivables:
     def candidates(self, payment: ReceivedPayment, customer: UUID | None) -> list[OpenInvoice]:
         """What the payment's reference names, and what its customer owes in its currency."""
         ids: dict[UUID, None] = {}
-        for word in words_of(payment.reference):
+        for word in names_in(payment.reference):
             ids.update(dict.fromkeys(self.by_word.get((payment.organization, payment.ledger, word), ())))
         for invoice, _ in payment.on_invoices:
             ids[invoice] = None
         if customer is not None:
             key = (payment.organization, payment.ledger, customer, payment.currency.code)
             ids.update(dict.fromkeys(self.by_customer.get(key, ())))
-        return [self.open_invoice((payment.organization, invoice)) for invoice in ids]
+        keys = [(payment.organization, invoice) for invoice in ids]
+        return [self.open_invoice(key) for key in keys if self.standings[key].status in domain.OWED]
 
     def open_invoice(self, key: InvoiceKey) -> OpenInvoice:
-        """An invoice as it is allocated to; nothing of it is open where it is a draft or void."""
-        row, standing = self.rows[key], self.standings[key]
+        """An invoice as it is allocated to."""
+        row = self.rows[key]
         return OpenInvoice(
-            id=row["id"],
+            id=str(row["id"]),
             number=row["number"],
             creditor_reference=row["creditor_reference"],
-            customer=row["customer"],
-            currency=standing.currency,
-            open=domain.receivable(standing.status, standing.amounts),
+            customer=str(row["customer"]),
+            currency=row["currency"],
+            open=self.open(key),
             due_on=row["due_on"],
             issued_on=row["issued_on"],
         )
+
+    def open(self, key: InvoiceKey) -> int:
+        """What is owed of an invoice; nothing of a draft or a void one."""
+        standing = self.standings[key]
+        return domain.receivable(standing.status, standing.amounts)
 
     def take(self, key: InvoiceKey, amount: int) -> Rejection | None:
         """Puts so much on an invoice."""
@@ -198,13 +204,13 @@ async def _place(
     """Where each payment's money goes, in their order, each seeing what those before it left open."""
     customers = await _customers(connection, payments)
     receivables = await _receivables(connection, payments, customers)
-    terms = await ledger_terms(connection, [(payment.organization, payment.ledger) for payment in payments])
+    books = await bookkeeping_for(connection, [_books_key(payment) for payment in payments])
     placed: list[_Placed | Rejection] = []
     for payment in payments:
         customer = customers.get((payment.organization, payment.customer)) if payment.customer else None
         each = _placed(payment, customer, receivables)
         if isinstance(each, _Placed):
-            each.posting = _posting(each, receivables, terms[payment.organization, payment.ledger])
+            each.posting = _posting(each, receivables, books)
         placed.append(each)
     return placed, receivables
 
@@ -214,16 +220,21 @@ def _placed(payment: ReceivedPayment, customer: UUID | None, receivables: _Recei
     if payment.on_invoices:
         return _placed_by_hand(payment, customer, receivables)
     placement = allocate(
-        payment.amount, payment.currency, payment.reference, customer, receivables.candidates(payment, customer)
+        payment.amount,
+        payment.currency.code,
+        payment.reference,
+        None if customer is None else str(customer),
+        receivables.candidates(payment, customer),
     )
-    for invoice, amount in placement.allocations:
+    allocations = tuple((UUID(invoice), amount) for invoice, amount in placement.allocations)
+    for invoice, amount in allocations:
         refused = receivables.take((payment.organization, invoice), amount)
         assert refused is None, "no more is allocated than is open"
-    if customer is None and placement.allocations:
-        customer = receivables.rows[payment.organization, placement.allocations[0][0]]["customer"]
-    if payment.customer is not None and customer is None and placement.unapplied and placement.reason is None:
-        placement = Placement(placement.allocations, placement.unapplied, placement.to_credit, "unknown-customer")
-    return _Placed(payment, customer, placement)
+    reason = placement.reason
+    if payment.customer is not None and customer is None and placement.unapplied:
+        reason = f"the payer is not known: {payment.customer[:200]}"
+    whose = UUID(placement.customer) if placement.customer is not None else None
+    return _Placed(payment, whose, allocations, placement.unapplied, placement.to_credit, reason)
 
 
 def _placed_by_hand(payment: ReceivedPayment, customer: UUID | None, receivables: _Receivables) -> _Placed | Rejection:
@@ -234,10 +245,11 @@ def _placed_by_hand(payment: ReceivedPayment, customer: UUID | None, receivables
     left = payment.amount
     for place, (invoice, wanted) in enumerate(payment.on_invoices):
         key, pointer = (payment.organization, invoice), f"/allocations/{place}"
-        refused = _not_for(payment, receivables.rows.get(key), customer, pointer if wanted is not None else "/invoice_id")
+        refused = _not_for(
+            payment, receivables.rows.get(key), customer, pointer if wanted is not None else "/invoice_id"
+        )
         if refused is None:
-            owed = receivables.open_invoice(key).open
-            amount = wanted if wanted is not None else min(left, owed)
+            amount = wanted if wanted is not None else min(left, receivables.open(key))
             refused = _more_than_left(payment, amount, left, pointer)
             if refused is None and amount:
                 refused = receivables.take(key, amount)
@@ -250,7 +262,7 @@ def _placed_by_hand(payment: ReceivedPayment, customer: UUID | None, receivables
             allocations.append((invoice, amount))
         customer = customer or receivables.rows[key]["customer"]
         left -= amount
-    return _Placed(payment, customer, Placement(tuple(allocations), 0, left, None))
+    return _Placed(payment, customer, allocations, 0, left, None)
 
 
 def _not_for(
@@ -275,9 +287,7 @@ def _more_than_left(payment: ReceivedPayment, amount: int, left: int, pointer: s
     return reject("allocation-exceeds-payment", errors=[Fault(f"{pointer}/amount", said)], amount=given, left=rest)
 
 
-async def _customers(
-    connection: Connection, payments: Sequence[ReceivedPayment]
-) -> dict[tuple[str, str | None], UUID]:
+async def _customers(connection: Connection, payments: Sequence[ReceivedPayment]) -> dict[tuple[str, str | None], UUID]:
     """Who the payers are, by (organization, id or external id)."""
     named = sorted({(payment.organization, payment.customer) for payment in payments if payment.customer})
     ids = [(organization, customer) for organization, text in named if (customer := as_uuid(text)) is not None]
@@ -305,7 +315,7 @@ async def _receivables(
             (payment.organization, payment.ledger, word)
             for payment in payments
             if not payment.on_invoices
-            for word in words_of(payment.reference)
+            for word in names_in(payment.reference)
         }
     )
     by_word = await payment_store.find_by_reference(connection, words) if words else {}
@@ -324,55 +334,58 @@ async def _receivables(
     return _Receivables(dict(rows), {key: standing_of(row) for key, row in rows.items()}, by_word, by_customer)
 
 
-def words_of(reference: str) -> list[str]:
-    """What of a payer's text may be an invoice's number or creditor reference."""
-    text = reference.upper()
-    spaced = [found.replace(" ", "") for found in _SPACED_REFERENCE.findall(text)]
-    words = [word.rstrip("/_.-") for word in _WORD.findall(text)]
-    prefixes = [found[:end] for found in spaced for end in range(5, len(found) + 1)]
-    return list(dict.fromkeys([*words, *prefixes]))[:WORDS_MAX]
-
-
 # --- storing ----------------------------------------------------------------------------------------------------------
 
 
-def _posting(placed: _Placed, receivables: _Receivables, terms: LedgerTerms) -> Prepared:
+def _books_key(payment: ReceivedPayment) -> BooksKey:
+    return BooksKey(payment.organization, payment.ledger, payment.currency.code, payment.received_on)
+
+
+def _posting(placed: _Placed, receivables: _Receivables, books: Bookkeeping) -> Prepared:
     """What the ledger is asked for a payment; it waits for the newest issue among its invoices."""
-    payment = placed.payment
-    rows = [receivables.rows[payment.organization, invoice] for invoice, _ in placed.placement.allocations]
+    payment, allocations = placed.payment, placed.allocations
+    rows = [receivables.rows[payment.organization, invoice] for invoice, _ in allocations]
     newest = max(rows, key=lambda row: (row["created_at"], row["id"]), default=None)
+    draft = entries.payment_entry(
+        _row(placed, "none")._asdict(),
+        allocations,
+        [row["customer"] for row in rows],
+        books.books(_books_key(payment)),
+    )
+    before = None if newest is None else issue_posting(payment.organization, newest["id"], newest["created_at"])
     wish = PostingWish(
         organization=payment.organization,
         ledger=payment.ledger,
         document=document_name("payment", payment.id),
+        purpose="payment",
         created_at=payment.created_at,
-        draft=entries.payment_entry(payment, placed.placement, placed.customer, rows, terms),
-        depends_on=None
-        if newest is None
-        else issue_posting(payment.organization, newest["id"], newest["created_at"]),
+        draft=draft,
+        depends_on=before,
     )
-    return prepare(wish, terms)
+    return prepare(wish, books)
 
 
 async def _store(
     connection: Connection, placed: Sequence[_Placed], receivables: _Receivables, now: datetime
 ) -> dict[tuple[str, str, str], Recorded]:
     """Payments, what stands on invoices, allocations, customer credit, postings, facts: in this order."""
-    rows = [_row(each) for each in placed]
+    rows = [
+        _row(each, each.posting.posting if each.posting else "none", _receipt(each, receivables)) for each in placed
+    ]
     await payment_store.insert_payments(connection, rows)
     changed = {
-        (each.payment.organization, invoice) for each in placed for invoice, _ in each.placement.allocations
+        (each.payment.organization, invoice) for each in placed for invoice, _ in each.allocations
     }  # fmt: skip
     await store_standings(connection, {key: receivables.standings[key] for key in changed})
     allocations = [allocation for each in placed for allocation in _allocations(each, now)]
     await payment_store.insert_allocations(connection, allocations)
     credit: dict[CreditKey, int] = {}
     for each in placed:
-        if each.placement.to_credit:
+        if each.to_credit:
             assert each.customer is not None, "credit is somebody's"
             payment = each.payment
             key = payment.organization, payment.ledger, each.customer, payment.currency.code
-            credit[key] = credit.get(key, 0) + each.placement.to_credit
+            credit[key] = credit.get(key, 0) + each.to_credit
     await payment_store.move_credit(connection, credit)
     await want(connection, [each.posting for each in placed if each.posting is not None], now)
     await put(connection, _facts(placed, receivables, now))
@@ -387,9 +400,8 @@ async def _store(
     }
 
 
-def _row(placed: _Placed) -> PaymentRow:
-    payment, placement = placed.payment, placed.placement
-    assert placed.posting is not None
+def _row(placed: _Placed, posting: str, receipt: str | None = None) -> PaymentRow:
+    payment = placed.payment
     return PaymentRow(
         organization=payment.organization,
         id=payment.id,
@@ -404,14 +416,34 @@ def _row(placed: _Placed) -> PaymentRow:
         method=payment.method,
         account=payment.account,
         reference=payment.reference or None,
-        allocated=sum(amount for _, amount in placement.allocations),
-        unapplied=placement.unapplied,
-        to_credit=placement.to_credit,
-        reason=placement.reason,
-        posting=placed.posting.posting,
+        allocated=sum(amount for _, amount in placed.allocations),
+        unapplied=placed.unapplied,
+        to_credit=placed.to_credit,
+        unapplied_party=entries.unapplied_party(placed.customer, payment.id) if placed.unapplied else None,
+        receipt=receipt,
+        reason=placed.reason,
+        posting=posting,
         client_ref=payment.client_ref,
         created_at=payment.created_at,
     )
+
+
+def _receipt(placed: _Placed, receivables: _Receivables) -> str | None:
+    """Where the money went at first, where the ledger cannot be asked for it yet."""
+    if placed.posting is None or not isinstance(placed.posting.wish.draft, Rejection):
+        return None
+    organization = placed.payment.organization
+    return orjson.dumps(
+        {
+            "customer": placed.customer,
+            "unapplied": str(placed.unapplied),
+            "to_credit": str(placed.to_credit),
+            "placed": [
+                [invoice, str(amount), receivables.rows[organization, invoice]["customer"]]
+                for invoice, amount in placed.allocations
+            ],
+        }
+    ).decode()
 
 
 def _allocations(placed: _Placed, now: datetime) -> list[AllocationRow]:
@@ -428,7 +460,7 @@ def _allocations(placed: _Placed, now: datetime) -> list[AllocationRow]:
             None,
             now,
         )
-        for invoice, amount in placed.placement.allocations
+        for invoice, amount in placed.allocations
     ]
 
 
@@ -458,7 +490,7 @@ def _facts(placed: Sequence[_Placed], receivables: _Receivables, now: datetime) 
     """One invoice-paid for each invoice that a payment of the batch is on: all its amounts after the batch."""
     last: dict[InvoiceKey, tuple[_Placed, int]] = {}
     for each in placed:
-        for invoice, amount in each.placement.allocations:
+        for invoice, amount in each.allocations:
             key = each.payment.organization, invoice
             before = last.get(key)
             last[key] = each, amount + (before[1] if before else 0)
@@ -482,4 +514,3 @@ def changed_row(row: Mapping[str, Any], standing: domain.Standing) -> dict[str, 
         "written_off": amounts.written_off,
         "version": row["version"] + 1,
     }
-
