@@ -118,8 +118,8 @@ def recall(known: Kept, wish: Wish) -> Outcome:
 
 
 def status_of(rejection: Rejection) -> int:
-    """The HTTP status of a rejection."""
-    if rejection.code in NOT_FOUND:
+    """The HTTP status of a rejection. What the body names wrongly has a pointer and is 422, what the address does 404."""
+    if rejection.code in NOT_FOUND and not rejection.errors:
         return 404
     return 409 if rejection.code in CONFLICTS else 422
 

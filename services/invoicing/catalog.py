@@ -21,13 +21,13 @@ from libs.common.events import ACCOUNT_WANTED, REQUESTS
 from libs.common.events_invoicing import INVOICING_SOURCE
 from libs.common.journal import AccountRequest, ledger_id
 from libs.common.messages import Message, cloud_event_headers
-from libs.common.money import ISO_4217
+from libs.common.money import ISO_4217, Currency
 from libs.common.outbox import put
 from services.invoicing import catalog_store
 from services.invoicing.account_roles import ROLES, standard_accounts, standard_mapping
 from services.invoicing.asking import CREATED, OK, Done
 from services.invoicing.catalog_store import LedgerTerms, Mapped, TaxRate, ledger_terms
-from services.invoicing.drafts import TaxTerms, first_of, terms_findings
+from services.invoicing.drafts import Draft, LineDraft, TaxTerms, check
 from services.invoicing.rejections import reject
 from services.invoicing.words import product_words, tax_rate_words
 
@@ -85,9 +85,7 @@ async def put_mapping(
         for name in ("tax_basis", "number_prefix", "cash_rounding", "seller")
         if getattr(wish, name) is not None
     }
-    terms = replace(
-        known, functional_currency=functional, mapping=mapping, version=known.version + 1, **changed
-    )
+    terms = replace(known, functional_currency=functional, mapping=mapping, version=known.version + 1, **changed)
     await catalog_store.store_settings(connection, key, terms, now)
     await catalog_store.replace_mapping(
         connection, key, [Mapped(role, currency, account) for (role, currency), account in mapping.items()]
@@ -170,12 +168,9 @@ async def patch_product(
 # --- tax rates --------------------------------------------------------------------------------------------------------
 
 
-async def create_tax_rate(
-    connection: Connection, organization: str, wish: TaxRate, now: datetime
-) -> Done | Rejection:
+async def create_tax_rate(connection: Connection, organization: str, wish: TaxRate, now: datetime) -> Done | Rejection:
     """Stores what a tax code means from a day on; the stretch before it ends the day before."""
-    terms = TaxTerms(wish.category, wish.rate, wish.exemption_code, wish.exemption_reason)  # type: ignore[arg-type] # checked next
-    if refused := first_of(list(terms_findings(terms, ""))):
+    if refused := _terms_fault(wish):
         return refused
     if wish.valid_to is not None and wish.valid_to < wish.valid_from:
         return reject("validity-out-of-order", errors=[Fault("/valid_to", f"is before {wish.valid_from}")])
@@ -192,7 +187,16 @@ async def create_tax_rate(
     return Done(tax_rate_words({"id": rate_id, **wish._asdict()}), CREATED)
 
 
+def _terms_fault(wish: TaxRate) -> Rejection | None:
+    """What is wrong with a rate, as a line that had it would be told."""
+    terms = TaxTerms(wish.category, wish.rate, wish.exemption_code, wish.exemption_reason)  # type: ignore[arg-type]
+    line = LineDraft(description="", quantity=Decimal(1), unit_price=Decimal(0), tax=terms)
+    refused = check(Draft(currency=Currency("EUR", 2), lines=(line,)))
+    if refused is None:
+        return None
+    faults = [Fault(fault.pointer.removeprefix("/lines/0/tax"), fault.detail) for fault in refused.errors]
+    return replace(refused, errors=faults)
+
+
 def _overlap(one: TaxRate, other: TaxRate) -> bool:
     return one.valid_from <= (other.valid_to or date.max) and other.valid_from <= (one.valid_to or date.max)
-
-

@@ -135,7 +135,14 @@ async def insert_product(connection: Connection, organization: str, product: Map
         *(
             product[name]
             for name in (
-                "id", "code", "name", "currency", "unit_price", "base_quantity", "tax_rate", "revenue_account",
+                "id",
+                "code",
+                "name",
+                "currency",
+                "unit_price",
+                "base_quantity",
+                "tax_rate",
+                "revenue_account",
                 "created_at",
             )  # fmt: skip
         ),
@@ -222,9 +229,7 @@ async def end_tax_rate(connection: Connection, organization: str, code: str, val
     )
 
 
-async def tax_rates_on(
-    connection: Connection, organization: str, codes: Sequence[str], on: date
-) -> dict[str, TaxRate]:
+async def tax_rates_on(connection: Connection, organization: str, codes: Sequence[str], on: date) -> dict[str, TaxRate]:
     """What tax codes mean on a day."""
     rows = await connection.fetch(
         """

@@ -112,7 +112,13 @@ async def update_customer(connection: Connection, organization: str, customer: U
         *(
             row[name]
             for name in (
-                "name_hash", "sealed", "key_id", "currency", "payment_terms_days", "external_id", "erased_at"
+                "name_hash",
+                "sealed",
+                "key_id",
+                "currency",
+                "payment_terms_days",
+                "external_id",
+                "erased_at",
             )  # fmt: skip
         ),
     )

@@ -152,7 +152,7 @@ def _of_line(line: LineDraft, at: str) -> Iterator[Finding]:
     if line.unit_price < 0:
         yield "price-negative", Fault(f"{at}/unit_price", f"is {line.unit_price}")
     if line.base_quantity <= 0:
-        yield "base-quantity-not-positive", Fault(f"{at}/base_quantity", f"is {line.base_quantity}")
+        yield "quantity-out-of-range", Fault(f"{at}/base_quantity", f"is {line.base_quantity}")
     if line.discount_percent is not None and not 0 <= line.discount_percent <= _HUNDRED:
         yield "discount-out-of-range", Fault(f"{at}/discount_percent", f"is {line.discount_percent}")
     if line.allowance < 0:

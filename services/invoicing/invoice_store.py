@@ -159,8 +159,21 @@ async def issue_drafts(connection: Connection, rows: Sequence[InvoiceRow]) -> No
         *(
             [getattr(row, name) for row in rows]
             for name in (
-                "organization", "id", "series", "year", "serial", "number", "status", "posting", "issued_on",
-                "tax_point_on", "due_on", "content", "document_hash", "creditor_reference", "issued_at",
+                "organization",
+                "id",
+                "series",
+                "year",
+                "serial",
+                "number",
+                "status",
+                "posting",
+                "issued_on",
+                "tax_point_on",
+                "due_on",
+                "content",
+                "document_hash",
+                "creditor_reference",
+                "issued_at",
             )  # fmt: skip
         ),
     )
@@ -205,7 +218,7 @@ async def lock_invoices(connection: Connection, keys: Sequence[InvoiceKey]) -> d
         """
         select i.organization, i.id, i.ledger, i.customer, i.number, i.status, i.posting, i.currency, i.issued_on,
             i.tax_point_on, i.due_on, i.net, i.tax, i.rounding, i.total, i.paid, i.credited, i.written_off, i.open,
-            i.creditor_reference, i.created_at, i.version, i.content
+            i.creditor_reference, i.client_ref, i.created_at, i.issued_at, i.version, i.content
         from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
         join invoices i on i.organization = wanted.organization and i.id = wanted.id
         order by i.organization, i.id

@@ -32,6 +32,8 @@ class PaymentRow(NamedTuple):
     allocated: int
     unapplied: int
     to_credit: int
+    unapplied_party: str | None
+    receipt: str | None
     reason: str | None
     posting: str
     client_ref: str | None
@@ -85,11 +87,18 @@ async def insert_payments(connection: Connection, rows: Sequence[PaymentRow]) ->
     await connection.execute(
         """
         insert into payments (organization, id, ledger, provider, payment_id, customer, currency, amount, fee,
-            received_on, method, account, reference, allocated, unapplied, to_credit, reason, posting, client_ref,
-            created_at)
-        select * from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
-            $8::numeric[], $9::numeric[], $10::date[], $11::text[], $12::text[], $13::text[], $14::numeric[],
-            $15::numeric[], $16::numeric[], $17::text[], $18::text[], $19::text[], $20::timestamptz[])
+            received_on, method, account, reference, allocated, unapplied, to_credit, unapplied_party, receipt, reason,
+            posting, client_ref, created_at)
+        select organization, id, ledger, provider, payment_id, customer, currency, amount, fee,
+            received_on, method, account, reference, allocated, unapplied, to_credit, unapplied_party, receipt::jsonb,
+            reason, posting, client_ref, created_at
+        from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
+                $8::numeric[], $9::numeric[], $10::date[], $11::text[], $12::text[], $13::text[], $14::numeric[],
+                $15::numeric[], $16::numeric[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
+                $22::timestamptz[])
+            as payment (organization, id, ledger, provider, payment_id, customer, currency, amount, fee,
+                received_on, method, account, reference, allocated, unapplied, to_credit, unapplied_party, receipt,
+                reason, posting, client_ref, created_at)
         """,
         *_columns(rows),
     )
@@ -112,13 +121,13 @@ async def insert_allocations(connection: Connection, rows: Sequence[AllocationRo
 async def find_by_reference(
     connection: Connection, keys: Sequence[tuple[str, str, str]]
 ) -> dict[tuple[str, str, str], list[UUID]]:
-    """Ids of issued invoices that have one of these texts as number or creditor reference, by (organization, ledger,
-    text)."""
+    """Ids of issued invoices whose number (letters and digits) or creditor reference is one of these words, by
+    (organization, ledger, word)."""
     rows = await connection.fetch(
         """
         select w.organization, w.ledger, w.word, i.id
         from unnest($1::text[], $2::text[], $3::text[]) as w (organization, ledger, word)
-        join invoices i on i.organization = w.organization and i.ledger = w.ledger and i.number = w.word
+        join invoices i on i.organization = w.organization and i.ledger = w.ledger and i.plain_number = w.word
         union
         select w.organization, w.ledger, w.word, i.id
         from unnest($1::text[], $2::text[], $3::text[]) as w (organization, ledger, word)
@@ -162,9 +171,7 @@ async def lock_payment(connection: Connection, organization: str, payment: UUID)
     )
 
 
-async def store_placing(
-    connection: Connection, organization: str, payment: UUID, placing: Mapping[str, Any]
-) -> None:
+async def store_placing(connection: Connection, organization: str, payment: UUID, placing: Mapping[str, Any]) -> None:
     """Where a payment's money is after a change; its row is held by the caller."""
     await connection.execute(
         """
@@ -262,8 +269,23 @@ async def insert_refund(connection: Connection, row: Mapping[str, Any]) -> bool:
         *(
             row[name]
             for name in (
-                "organization", "id", "ledger", "kind", "provider", "refund_id", "payment", "customer", "currency",
-                "amount", "fee", "from_unapplied", "from_credit", "from_allocated", "refunded_on", "reason", "posting",
+                "organization",
+                "id",
+                "ledger",
+                "kind",
+                "provider",
+                "refund_id",
+                "payment",
+                "customer",
+                "currency",
+                "amount",
+                "fee",
+                "from_unapplied",
+                "from_credit",
+                "from_allocated",
+                "refunded_on",
+                "reason",
+                "posting",
                 "created_at",
             )  # fmt: skip
         ),
@@ -294,8 +316,25 @@ async def insert_credit_note(connection: Connection, row: Mapping[str, Any]) -> 
         *(
             row[name]
             for name in (
-                "organization", "id", "ledger", "invoice", "customer", "series", "year", "serial", "number",
-                "currency", "issued_on", "reason", "net", "tax", "total", "applied", "to_credit", "posting", "content",
+                "organization",
+                "id",
+                "ledger",
+                "invoice",
+                "customer",
+                "series",
+                "year",
+                "serial",
+                "number",
+                "currency",
+                "issued_on",
+                "reason",
+                "net",
+                "tax",
+                "total",
+                "applied",
+                "to_credit",
+                "posting",
+                "content",
                 "created_at",
             )  # fmt: skip
         ),

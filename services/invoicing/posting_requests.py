@@ -13,7 +13,7 @@ instance or a restored database asks for the same entry, and the ledger answers 
 here takes the transaction of its caller and works on any number of documents of any organizations at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -32,8 +32,8 @@ from libs.common.messages import Message, cloud_event_headers
 from libs.common.outbox import put
 from libs.common.telemetry import current_traceparent
 from services.invoicing import posting_store
-from services.invoicing.catalog_store import LedgerTerms, ledger_terms
-from services.invoicing.posting_rules import EntryDraft, entry_request, movements
+from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
+from services.invoicing.entry_drafts import EntryDraft, entry_request, mirrored, movements
 from services.invoicing.posting_store import Key, MovementRow, PostedRow, PostingRow, RejectedRow
 
 RESEND_FIRST: Final = timedelta(seconds=30)
@@ -49,20 +49,23 @@ _WAITS_FOR_OUTSIDE: Final = frozenset({"rate-missing"})
 class PostingWish:
     """An entry that a document asks for. `created_at` is the document's; `depends_on` is the posting that goes first.
 
-    `reverses` makes it the reversal of that entry; the draft is then its mirror, for the movements.
+    `draft` is the accounting decision, or what keeps it from being made now. `reverses` makes it the reversal of that
+    entry, whose draft it then is.
     """
 
     organization: str
     ledger: str
     document: str
+    purpose: str
     created_at: datetime
-    draft: EntryDraft
+    draft: EntryDraft | Rejection
     depends_on: UUID | None = None
     reverses: UUID | None = None
+    reversed_on: date | None = None
 
     @property
     def id(self) -> UUID:
-        return posting_id(self.organization, self.document, self.draft.purpose, self.created_at)
+        return posting_id(self.organization, self.document, self.purpose, self.created_at)
 
 
 class Prepared(NamedTuple):
@@ -128,35 +131,41 @@ def document_name(kind: str, document_id: UUID) -> str:
 # --- wanting ----------------------------------------------------------------------------------------------------------
 
 
-def prepare(wish: PostingWish, terms: LedgerTerms, attempt: int = 1) -> Prepared:
+def prepare(wish: PostingWish, books: Bookkeeping, attempt: int = 1) -> Prepared:
     """The request's bytes, or the rejection that keeps it from being one."""
-    key = f"{wish.id}/{attempt}"
+    draft = wish.draft
+    if isinstance(draft, Rejection):
+        return Prepared(wish, wish.id, None, draft)
     if wish.reverses is not None:
-        body: dict[str, Any] | Rejection = {
-            "organization": wish.organization,
-            "ledger": wish.ledger,
-            "idempotency_key": key,
-            "document": wish.document,
-            "entry_id": wish.reverses,
-            "id": wish.id,
-            "effective_on": wish.draft.effective_on,
-            "if_closed": "next-open-day",
-            "description": wish.draft.description,
-        }
-    else:
-        body = entry_request(
-            wish.draft,
-            terms.mapping,
-            functional=terms.functional_currency,
-            organization=wish.organization,
-            ledger=wish.ledger,
-            document=wish.document,
-            entry_id=wish.id,
-            idempotency_key=key,
-        )
+        return Prepared(wish, wish.id, orjson.dumps(_reversal(wish, draft, attempt)), None)
+    line = draft.lines[0]
+    found = books.books(BooksKey(wish.organization, wish.ledger, line.currency.code, draft.effective_on))
+    body = found if isinstance(found, Rejection) else entry_request(
+        draft,
+        found,
+        organization=wish.organization,
+        ledger=wish.ledger,
+        document=wish.document,
+        id_=wish.id,
+        attempt=attempt,
+    )  # fmt: skip
     if isinstance(body, Rejection):
         return Prepared(wish, wish.id, None, body)
     return Prepared(wish, wish.id, orjson.dumps(body), None)
+
+
+def _reversal(wish: PostingWish, draft: EntryDraft, attempt: int) -> dict[str, Any]:
+    return {
+        "organization": wish.organization,
+        "ledger": wish.ledger,
+        "idempotency_key": f"{wish.id}/{attempt}",
+        "document": wish.document,
+        "entry_id": wish.reverses,
+        "id": wish.id,
+        "effective_on": wish.reversed_on or draft.effective_on,
+        "if_closed": "next-open-day",
+        "description": f"Reversal: {draft.description}",
+    }
 
 
 async def want(connection: Connection, prepared: Sequence[Prepared], now: datetime) -> dict[Key, str]:
@@ -182,9 +191,9 @@ async def want(connection: Connection, prepared: Sequence[Prepared], now: dateti
                 each.id,
                 wish.ledger,
                 wish.document,
-                wish.draft.purpose,
+                wish.purpose,
                 ENTRY_WANTED.name if wish.reverses is None else REVERSAL_WANTED.name,
-                DRAFT.dump_json(wish.draft),
+                None if isinstance(wish.draft, Rejection) else DRAFT.dump_json(wish.draft),
                 each.value,
                 state,
                 wish.depends_on,
@@ -207,9 +216,12 @@ async def want(connection: Connection, prepared: Sequence[Prepared], now: dateti
 
 def _movements(prepared: Prepared) -> list[MovementRow]:
     wish = prepared.wish
+    if isinstance(wish.draft, Rejection):
+        return []
+    moved = movements(wish.draft)
     return [
         MovementRow(wish.organization, prepared.id, place, wish.ledger, role, party or "", currency, amount)
-        for place, (role, party, currency, amount) in enumerate(movements(wish.draft))
+        for place, (role, party, currency, amount) in enumerate(moved if wish.reverses is None else mirrored(moved))
     ]
 
 
@@ -297,7 +309,13 @@ async def resend_due(connection: Connection, now: datetime, limit: int = 500) ->
     return len(due)
 
 
-async def retry(connection: Connection, organization: str, posting: UUID, now: datetime) -> str | None:
+Redraft = Callable[[Connection, str, str, str], Awaitable[EntryDraft | Rejection]]
+"""Makes the decision of (organization, document, purpose) again, where none could be made before."""
+
+
+async def retry(
+    connection: Connection, organization: str, posting: UUID, now: datetime, redraft: Redraft
+) -> str | None:
     """Tries a posting again that needs attention or waits for a rate; gives its state now, None where there is none.
 
     An attempt that the ledger refused gives way to the next one; the entry's id stays. One that is on its way or in
@@ -310,27 +328,47 @@ async def retry(connection: Connection, organization: str, posting: UUID, now: d
     if row["state"] != "needs-attention" and not outside:
         state: str = row["state"]
         return state
-    terms = (await ledger_terms(connection, [(organization, row["ledger"])]))[organization, row["ledger"]]
     attempt = row["attempt"] + (row["value"] is not None)
+    draft = (
+        await redraft(connection, organization, row["document"], row["purpose"])
+        if row["draft"] is None
+        else DRAFT.validate_json(row["draft"])
+    )
     wish = PostingWish(
         organization=organization,
         ledger=row["ledger"],
         document=row["document"],
+        purpose=row["purpose"],
         created_at=row["created_at"],
-        draft=DRAFT.validate_json(row["draft"]),
+        draft=draft,
         depends_on=row["depends_on"],
         reverses=_reversed_entry(row),
     )
-    prepared = prepare(wish, terms, attempt)
+    keys = [] if isinstance(draft, Rejection) else [
+        BooksKey(organization, row["ledger"], line.currency.code, draft.effective_on) for line in draft.lines
+    ]  # fmt: skip
+    prepared = prepare(wish, await bookkeeping_for(connection, keys), attempt)
+    if row["draft"] is None and not isinstance(draft, Rejection):
+        await posting_store.store_draft(connection, (organization, posting), DRAFT.dump_json(draft))
+        await posting_store.insert_movements(connection, _movements(prepared))
+    state = await _tried(connection, prepared, row["type"], attempt, now)
+    await posting_store.show_on_documents(connection, [(organization, wish.document)])
+    return state
+
+
+async def _tried(connection: Connection, prepared: Prepared, type_: str, attempt: int, now: datetime) -> str:
+    """Stores what another try came to, and sends it where nothing goes first."""
+    wish = prepared.wish
+    key = wish.organization, prepared.id
     before = None
     if wish.depends_on is not None:
-        states = await posting_store.states_of(connection, [(organization, wish.depends_on)])
-        before = states.get((organization, wish.depends_on), "waiting")
+        depends_on = wish.organization, wish.depends_on
+        before = (await posting_store.states_of(connection, [depends_on])).get(depends_on, "waiting")
     state = prepared.state(before)
     sent = state == "requested"
     await posting_store.store_attempt(
         connection,
-        (organization, posting),
+        key,
         attempt,
         prepared.value,
         state,
@@ -340,10 +378,7 @@ async def retry(connection: Connection, organization: str, posting: UUID, now: d
     )
     if sent:
         assert prepared.value is not None
-        await put(
-            connection, [_message(wish.ledger, _Row(organization, posting, row["type"], prepared.value), attempt, now)]
-        )
-    await posting_store.show_on_documents(connection, [(organization, wish.document)])
+        await put(connection, [_message(wish.ledger, _Row(*key, type_, prepared.value), attempt, now)])
     return state
 
 

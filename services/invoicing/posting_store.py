@@ -287,6 +287,11 @@ async def store_attempt(
     )
 
 
+async def store_draft(connection: Connection, key: Key, draft: bytes) -> None:
+    """The decision that could not be made when the posting was first wanted."""
+    await connection.execute("update postings set draft = $3 where organization = $1 and id = $2", *key, draft)
+
+
 async def withdraw(connection: Connection, organization: str, document: str) -> bool:
     """Takes back what was never sent of a document: true where that was everything that is asked for it."""
     left: bool = await connection.fetchval(

@@ -3,7 +3,7 @@
 Lists go by (created_at's id) keyset: ids rise with time, newest last, so new rows do not shift what follows.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -239,5 +239,3 @@ async def list_postings(
         limit,
     )
     return rows
-
-

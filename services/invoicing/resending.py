@@ -14,7 +14,7 @@ from libs.common.clock import Clock
 from libs.common.db import Pool, transaction, transient
 from libs.common.telemetry import get_logger
 from services.invoicing import posting_store
-from services.invoicing.posting_requests import resend_due, retry
+from services.invoicing.posting_requests import Redraft, resend_due, retry
 
 log = get_logger(__name__)
 
@@ -37,10 +37,11 @@ class Resending:
         clock: Clock,
         *,
         wake: Callable[[], None],
+        redraft: Redraft,
         lags: Callable[[], Awaitable[bool]] = _never_lags,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
-        self._pool, self._clock, self._wake, self._lags = pool, clock, wake, lags
+        self._pool, self._clock, self._wake, self._lags, self._redraft = pool, clock, wake, lags, redraft
         self._look_every_s = look_every_s
         self._looks = 0
 
@@ -77,6 +78,6 @@ class Resending:
             rows = await posting_store.waiting_without_value(connection, BATCH)
         for row in rows:
             async with transaction(self._pool) as connection:
-                await retry(connection, row["organization"], row["id"], self._clock())
+                await retry(connection, row["organization"], row["id"], self._clock(), self._redraft)
         if rows:
             self._wake()

@@ -64,8 +64,8 @@ EUR | 1 x 1 S20.0000001 | | too-many-decimals /lines/0/tax/rate
 EUR | 1 x 1 less 1.0000001% S20 | | too-many-decimals /lines/0/discount_percent
 EUR | 1 x 1 per 0.000000001 S20 | | too-many-decimals /lines/0/base_quantity
 EUR | 1 x 1 S20 | withheld 1.0000001% | too-many-decimals /withholding_percent
-EUR | 1 x 1 per 0 S20 | | base-quantity-not-positive /lines/0/base_quantity
-EUR | 1 x 1 per -1 S20 | | base-quantity-not-positive /lines/0/base_quantity
+EUR | 1 x 1 per 0 S20 | | quantity-out-of-range /lines/0/base_quantity
+EUR | 1 x 1 per -1 S20 | | quantity-out-of-range /lines/0/base_quantity
 EUR | 1 x 1 less 100.1% S20 | | discount-out-of-range /lines/0/discount_percent
 EUR | 1 x 1 off 1.01 S20 | | discount-out-of-range /lines/0/allowance
 EUR | 1 x 1 off -0.01 S20 | | discount-out-of-range /lines/0/allowance

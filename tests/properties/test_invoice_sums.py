@@ -3,6 +3,7 @@
 `make explore` draws others than the suite does.
 """
 
+import json
 from fractions import Fraction
 
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from libs.common.errors import Rejection
 from services.invoicing.arithmetic import NET_POLICY, Totals, row_of
 from services.invoicing.crediting import CreditTotals, CreditWish, credit_amount, credit_lines, credit_rest
+from services.invoicing.kept_totals import invoice_of, kept_invoice, kept_note, note_of
 from tests.properties.drawn_invoices import invoices
 
 EXAMPLES = settings(max_examples=300, deadline=None)
@@ -147,3 +149,12 @@ def test_the_cumulative_tax_is_of_the_cumulative_base(found: Totals, draws: st.D
             off = abs(amount - base * Fraction(row.terms.rate) / 100)
             if found.policy == NET_POLICY and not row.terms.compound:
                 assert off <= Fraction(1, 2), (base, amount)
+
+
+@EXAMPLES
+@given(invoices(), st.data())
+def test_what_is_kept_is_read_as_it_was(found: Totals, draws: st.DataObject) -> None:
+    assert invoice_of(json.loads(json.dumps(kept_invoice(found)))) == found
+    note = credit_lines(found, [], draws.draw(_wishes(found, [])))
+    if isinstance(note, CreditTotals):
+        assert note_of(json.loads(json.dumps(kept_note(note, found.currency)))) == note

@@ -109,6 +109,7 @@ create table invoices (
     year integer,
     serial bigint,
     number text,
+    plain_number text generated always as (upper(regexp_replace(number, '[\W_]', '', 'g'))) stored,
     status text not null check (status in ('draft', 'issued', 'part-paid', 'paid', 'credited', 'void', 'written-off')),
     posting text not null default 'none' check (posting in ('none', 'requested', 'posted', 'needs-attention')),
     currency text not null check (currency ~ '^[A-Z]{3}$'),
@@ -152,6 +153,8 @@ create table invoices (
         or (issued_on is not null and due_on is not null and tax_point_on is not null))
 ) with (fillfactor = 80);
 create unique index invoices_by_number on invoices (organization, ledger, number) where number is not null;
+-- Letters and digits alone: what a payer's text is compared with.
+create index invoices_by_plain_number on invoices (organization, ledger, plain_number) where plain_number is not null;
 create index invoices_by_reference on invoices (organization, creditor_reference) where creditor_reference is not null;
 create index invoices_open on invoices (organization, ledger, customer, currency, due_on, id)
     where status in ('issued', 'part-paid');
@@ -234,8 +237,9 @@ create table credit_note_taxes (
 
 -- Money in ----------------------------------------------------------------------------------------------------------
 
--- `amount` is what the payer paid, the fee is inside it. amount = allocated + unapplied + to_credit, always; what was
--- refunded or returned is noted beside it and was taken from unapplied, credit or allocations first.
+-- `amount` is what the payer paid, the fee is inside it; what went back (refunded, returned, disputed) was taken from
+-- unapplied, credit or allocations: amount = allocated + unapplied + to_credit + refunded, always. `receipt` is where the
+-- money went at first, kept where its entry could not be made yet.
 create table payments (
     organization text not null,
     id uuid not null,
@@ -254,6 +258,8 @@ create table payments (
     unapplied numeric(38, 0) not null default 0 check (unapplied >= 0),
     to_credit numeric(38, 0) not null default 0 check (to_credit >= 0),
     refunded numeric(38, 0) not null default 0 check (refunded >= 0),
+    unapplied_party text,
+    receipt jsonb,
     reason text,
     posting text not null default 'none' check (posting in ('none', 'requested', 'posted', 'needs-attention')),
     client_ref text,
@@ -580,21 +586,29 @@ create trigger guard_issued
         tax_point_on, due_on, net, tax, rounding, total, content, document_hash, creditor_reference, client_ref, issued_at
     on invoices for each row execute function guard_issued();
 
+-- Lines and tax rows come with their document: a transaction adds them to drafts and to what it issues itself, no other.
 create function guard_invoice_lines() returns trigger language plpgsql security definer
-    set search_path = public, pg_temp as $$
+    set search_path = public, pg_temp set enable_seqscan = off as $$
 begin
     if exists (
-        select 1 from invoices i
-        where i.organization = coalesce(new.organization, old.organization) and i.id = coalesce(new.invoice, old.invoice)
-          and i.status <> 'draft' and i.xmin <> pg_current_xact_id()::xid
+        select 1
+        from (select distinct organization, invoice from touched) t
+        join invoices i on i.organization = t.organization and i.id = t.invoice
+        where i.status <> 'draft' and i.xmin <> pg_current_xact_id()::xid
     ) then
         raise exception 'the lines of an issued invoice are what they are'
             using errcode = '23514', constraint = 'issued_is_fixed';
     end if;
-    return coalesce(new, old);
+    return null;
 end $$;
-create trigger guard_invoice_lines before update or delete on invoice_lines
-    for each row execute function guard_invoice_lines();
+create trigger guard_added_lines after insert on invoice_lines referencing new table as touched
+    for each statement execute function guard_invoice_lines();
+create trigger guard_changed_lines after update on invoice_lines referencing old table as touched
+    for each statement execute function guard_invoice_lines();
+create trigger guard_removed_lines after delete on invoice_lines referencing old table as touched
+    for each statement execute function guard_invoice_lines();
+create trigger guard_added_taxes after insert on invoice_taxes referencing new table as touched
+    for each statement execute function guard_invoice_lines();
 
 -- What stands on an invoice and what a payment placed are the sums of allocations. Seen from the allocations, set by
 -- set, when they are written (last); seen from an invoice whose sums were changed, at the end of the transaction.
