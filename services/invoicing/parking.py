@@ -25,9 +25,6 @@ from services.invoicing.payment_messages import ToldPayment, document_of, read_e
 Apply = Callable[[Connection, Sequence[ToldPayment], datetime], Awaitable[Sequence[Rejection | None]]]
 """Gives events of different documents their effect, all in one go; a rejection has left nothing behind."""
 
-UNKNOWN_PAYMENT: Final = "unknown-payment"
-"""The reason that ends by itself: the payment is still to be heard of."""
-
 QUEUED: Final = Rejection("queued", "An earlier message of this document waits.")
 
 
@@ -56,7 +53,7 @@ async def take(connection: Connection, told: Sequence[ToldPayment], at: datetime
         going: list[ToldPayment] = []
         for each in round_:
             reason = waiting.get(each.document)
-            if reason is None or (each.begins and reason == UNKNOWN_PAYMENT):
+            if reason is None or reason == each.unblocks:
                 going.append(each)
             else:
                 parked.append(_parked(each, QUEUED))

@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from libs.common.errors import Poison
-from libs.common.events_payments import PAYMENT_EVENTS, AnyPaymentEvent, PaymentReceived, PayoutPaid
+from libs.common.events_payments import PAYMENT_EVENTS, AnyPaymentEvent, PaymentDisputed, PaymentReceived, PayoutPaid
 from libs.common.problems import faults_of
 
 EVENT_BYTES_MAX: Final = 512 * 1024
@@ -41,9 +41,12 @@ class ToldPayment:
         return self.event.organization, document_of(self.event)
 
     @property
-    def begins(self) -> bool:
-        """Whether others of its document can wait for it."""
-        return isinstance(self.event, PaymentReceived)
+    def unblocks(self) -> str | None:
+        """The reason for which others of its document wait for just this."""
+        if isinstance(self.event, PaymentReceived):
+            return "unknown-payment"
+        is_opened = isinstance(self.event, PaymentDisputed) and self.event.status == "opened"
+        return "unknown-dispute" if is_opened else None
 
 
 def document_of(event: AnyPaymentEvent) -> str:
