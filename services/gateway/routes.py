@@ -116,8 +116,6 @@ LEDGER: Final = (
     _report("/ledgers/{ledger}/verify", "ledger:verify", timeout_s=600.0),
 )
 
-_INVOICES, _PAYMENTS, _CUSTOMERS = "invoice:read", "payment:read", "customer:read"
-
 
 def _receivables(method: str, path: str, scope: str, *, body_bytes_max: int = 64 * KIB) -> Passage:
     if method == "GET":
@@ -127,31 +125,35 @@ def _receivables(method: str, path: str, scope: str, *, body_bytes_max: int = 64
 
 INVOICING: Final = (
     _receivables("POST", "/customers", "customer:write"),
-    _receivables("GET", "/customers", _CUSTOMERS),
-    _receivables("GET", "/customers/{id}", _CUSTOMERS),
+    _receivables("GET", "/customers", "customer:read"),
+    _receivables("GET", "/customers/{id}", "customer:read"),
     _receivables("PATCH", "/customers/{id}", "customer:write"),
-    _receivables("POST", "/customers/{id}/credit/apply", "payment:write"),
+    _receivables("POST", "/customers/{id}/erase", "customer:write"),
     _receivables("POST", "/products", "product:write"),
-    _receivables("GET", "/products", _INVOICES),
+    _receivables("GET", "/products", "invoice:read"),
+    _receivables("PATCH", "/products/{id}", "product:write"),
     _receivables("POST", "/tax-rates", "tax:write"),
     _receivables("GET", "/tax-rates", "tax:read"),
-    _receivables("PUT", "/ledgers/{ledger}/account-mapping", "mapping:write"),
-    _receivables("GET", "/ledgers/{ledger}/account-mapping", _INVOICES),
-    _receivables("POST", "/invoices", "invoice:write", body_bytes_max=MIB),
-    _receivables("GET", "/invoices", _INVOICES),
-    _receivables("GET", "/invoices/{id}", _INVOICES),
-    _receivables("POST", "/invoices/{id}/issue", "invoice:write"),
-    _receivables("POST", "/invoices/{id}/void", "invoice:write"),
-    _receivables("POST", "/invoices/{id}/write-off", "invoice:write-off"),
-    _receivables("POST", "/credit-notes", "invoice:write", body_bytes_max=MIB),
-    _receivables("POST", "/payments", "payment:write"),
-    _receivables("GET", "/payments", _PAYMENTS),
-    _receivables("GET", "/payments/{id}", _PAYMENTS),
-    _receivables("POST", "/payments/{id}/allocations", "payment:write"),
-    _receivables("DELETE", "/payments/{id}/allocations/{allocation}", "payment:write"),
-    _receivables("POST", "/payments/{id}/refunds", "payment:write"),
-    _report("/receivables/ageing", _INVOICES, upstream="invoicing"),
-    _report("/receivables/tie-out", _INVOICES, upstream="invoicing"),
+    _receivables("PUT", "/ledgers/{ledger}/account-mapping", "mapping:write", body_bytes_max=MIB),
+    _receivables("GET", "/ledgers/{ledger}/account-mapping", "invoice:read"),
+    _report("/receivables/tie-out", "invoice:read", upstream="invoicing"),
+    _receivables("GET", "/parked", "payment:read"),
+    _receivables("GET", "/parked/{id}", "payment:read"),
+    _receivables("POST", "/parked/{id}/dismiss", "payment:write"),
+    _receivables("POST", "/parked/{id}/release", "payment:write"),
+    _receivables("POST", "/parked/{id}/replay", "payment:write"),
+    _receivables("PUT", "/parked/{id}/value", "payment:write", body_bytes_max=MIB),
+    _receivables("POST", "/webhook-endpoints", "mapping:write"),
+    _receivables("GET", "/webhook-endpoints", "invoice:read"),
+    _receivables("GET", "/webhook-endpoints/{id}/received", "invoice:read"),
+    _receivables("POST", "/webhook-endpoints/{id}/secrets", "mapping:write"),
+    _receivables("POST", "/webhook-endpoints/{id}/switch", "mapping:write"),
+    _receivables("POST", "/webhook-targets", "mapping:write"),
+    _receivables("GET", "/webhook-targets", "invoice:read"),
+    _receivables("GET", "/webhook-targets/{id}/deliveries", "invoice:read"),
+    _receivables("POST", "/webhook-targets/{id}/deliveries/{delivery}/replay", "mapping:write"),
+    _receivables("POST", "/webhook-targets/{id}/secrets", "mapping:write"),
+    _receivables("POST", "/webhook-targets/{id}/switch", "mapping:write"),
     Passage("POST", "/api/v1/webhooks/{provider}/{endpoint}", "invoicing", OPEN, 15.0, MIB, "webhook"),
 )
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from libs.common.db import Pool, transaction
 from libs.common.sealing import Sealer
-from services.invoicing import webhook_intake, webhook_secrets, webhook_seal_store
+from services.invoicing import webhook_intake, webhook_seal_store, webhook_secrets
 
 BATCH: Final = 200
 
