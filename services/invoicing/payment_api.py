@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from libs.common.auth import Caller
+from libs.common.clock import new_id
 from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_cursor, page
 from libs.common.db import Connection, transaction
 from libs.common.errors import Fault, Problem, Rejection
@@ -38,7 +39,7 @@ Reads = Annotated[Caller, requires("payment:read")]
 Writes = Annotated[Caller, requires("payment:write")]
 
 PROVIDER = "manual"
-"""Whose payments those are that come in over REST; their ids are the caller's keys."""
+"""Whose payments those are that come in over REST; their ids are the caller's `client_ref`, or ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ async def _received(connection: Connection, asked: Asked) -> ReceivedPayment | R
         organization=asked.organization,
         ledger=ledger,
         provider=PROVIDER,
-        payment_id=asked.key,
+        payment_id=body.client_ref or str(new_id()),
         currency=currency,
         amount=amount,
         fee=fee,
@@ -240,7 +241,7 @@ async def _refund(connection: Connection, asked: Asked) -> Done | Rejection:
         payment=asked.ids["id"],
         event="refund",
         provider=PROVIDER,
-        name=asked.key,
+        name=str(new_id()),
         amount=amount,
         currency=None,
         on=body.on or asked.now.date(),

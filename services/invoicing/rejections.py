@@ -30,6 +30,7 @@ REJECTIONS: Mapping[str, str] = {
     "product-code-taken": "A product with this code exists already.",
     "validity-out-of-order": "A stretch of time ends after it begins.",
     "tax-rate-overlaps": "The tax code has another meaning in this stretch of time.",
+    "credited-twice": "A credit note is by lines or by an amount.",
     "allocated-twice": "A payment is on one invoice, or on a list of them.",
     "no-open-invoice": "The customer has no open invoice in this currency.",
     "duplicate-payment": "A payment of this provider with this id is recorded already, with other content.",
