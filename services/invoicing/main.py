@@ -17,7 +17,7 @@ from libs.common.http import create_app
 from libs.common.outbox import Relay
 from libs.common.sealing import read_sealer
 from services.invoicing.answers_consumer import AnswersConsumer
-from services.invoicing.api import InvoicingApi
+from services.invoicing.api import InvoicingApi, MessagesApi
 from services.invoicing.customers import reseal_customers
 from services.invoicing.deliveries_consumer import DeliveriesConsumer
 from services.invoicing.delivering import Delivering
@@ -112,7 +112,9 @@ async def start() -> int:
     intake = Intake(writer, now, sealer, Certificates(), apply)
     readiness = runtime.Readiness()
     app = create_app("invoicing", VERSION, readiness=readiness, verifier=verifier)
-    InvoicingApi(Tools(writer, reader, now, sealer, relay.wake), apply, intake, delivering, private).add_to(app)
+    tools = Tools(writer, reader, now, sealer, relay.wake)
+    InvoicingApi(tools).add_to(app)
+    MessagesApi(tools, apply, intake, delivering, private).add_to(app)
     metrics.BUILD_INFO.labels("invoicing", VERSION).set(1)
     return await runtime.run(
         "invoicing",

@@ -5,13 +5,15 @@ from typing import Any, cast
 from libs.common.auth import Verifier
 from libs.common.http import create_app
 from libs.common.runtime import Readiness
-from services.invoicing.api import InvoicingApi
+from services.invoicing.api import InvoicingApi, MessagesApi
 
 
 def invoicing_operations() -> dict[tuple[str, str], str]:
     """(method, path) -> scope, empty where no token is taken. The document needs no database, so none is given."""
     app = create_app("invoicing", "0", readiness=Readiness(), verifier=Verifier("x", "x", {"keys": []}))
-    InvoicingApi(*(cast(Any, _Nothing()) for _ in range(4))).add_to(app)
+    nothing = cast(Any, _Nothing())
+    InvoicingApi(nothing).add_to(app)
+    MessagesApi(nothing, nothing, nothing, nothing).add_to(app)
     return {
         (method.upper(), path): entry["security"][0]["bearer"][0] if entry.get("security") else ""
         for path, entries in app.openapi()["paths"].items()
