@@ -1,8 +1,8 @@
 """An invoice or credit note as one HTML page that stands alone: no script, no picture, nothing fetched.
 
 What is shown adds up, in the order it is read: the lines' amounts, less the discount, plus tax (which is inside where
-prices include it), plus cash rounding, is the total. Every amount has its minor units beside it as `data-minor`, so that
-a program can add them up too. The same document gives the same bytes; their hash is kept at issue.
+prices include it), plus cash rounding, is the total. Every amount has its minor units beside it, as `data-minor`, for
+programs to add up too. The same document gives the same bytes; their hash is kept at issue.
 """
 
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ _CATEGORY_TEXTS: Final = {
     "G": "Export, exempt from tax.",
     "O": "Not subject to tax.",
 }
+_CATEGORY_NAMES: Final = {"E": "exempt", "AE": "reverse charge", "K": "EU supply", "G": "export", "O": "not subject"}
 _UNITS: Final = {"C62": "", "HUR": "h", "DAY": "d", "MON": "months", "KGM": "kg", "MTR": "m", "LTR": "l", "KWH": "kWh"}
 
 
@@ -95,7 +96,7 @@ def _row_name(row: TaxTotal) -> str:
 def _terms_name(category: str, rate: Decimal, name: str) -> str:
     if category in {"S", "L", "M", "Z"}:
         return f"{name or 'VAT'} {number(rate)}%"
-    return f"{name or 'VAT'} {category}"
+    return f"{name or 'VAT'} {_CATEGORY_NAMES[category]}"
 
 
 def _reasons(rows: tuple[TaxTotal, ...]) -> list[str]:
