@@ -157,7 +157,7 @@ def void(standing: Standing) -> Amounts | Rejection:
         case "issued":
             return standing.amounts
         case _:
-            return reject("void-not-allowed", "Credit it instead.", status=standing.status, **_facts(standing))
+            return reject("void-not-allowed", "Credit it instead.", (), status=standing.status, **_facts(standing))
 
 
 def allocate(standing: Standing, amount: int, pointer: str = "/amount") -> Amounts | Rejection:

@@ -87,28 +87,29 @@ Movement = tuple[Role, str | None, str, int]
 
 
 def in_books(parts: Sequence[Part], books: Books) -> list[Part] | Rejection:
-    """The parts in the currency in which each goes to the books."""
-    booked = list(parts)
+    """The parts in the currency in which each goes to the books, those of nothing left out."""
+    booked = [part for part in parts if part.amount]
     foreign: dict[str, list[int]] = {}
-    for place, part in enumerate(parts):
+    for place, part in enumerate(booked):
         if books_currency(part.role, part.currency.code, books.mapping, books.functional.code) != part.currency.code:
             foreign.setdefault(part.currency.code, []).append(place)
     for code, places in foreign.items():
         rate = books.rates.get(code)
         if rate is None:
             return _rate_missing(code, books.functional.code)
-        currency = parts[places[0]].currency
-
-        def worth(amount: int, currency: Currency = currency, rate: Decimal = rate) -> int:
-            return convert(amount, currency, books.functional, rate, Rounding.HALF_EVEN)
-
-        worths = {place: worth(parts[place].amount) for place in places}
-        left = worth(sum(parts[place].amount for place in places)) - sum(worths.values())
-        largest = max(places, key=lambda place: (parts[place].tax is None, abs(parts[place].amount)))
-        worths[largest] += left
-        for place, amount in worths.items():
-            booked[place] = replace(parts[place], amount=amount, currency=books.functional)
+        for place, part in zip(places, _converted([booked[place] for place in places], rate, books), strict=True):
+            booked[place] = part
     return booked
+
+
+def _converted(parts: list[Part], rate: Decimal, books: Books) -> list[Part]:
+    """Parts of one currency in the functional one: together exactly what their sum is worth."""
+    currency = parts[0].currency
+    worths = [convert(part.amount, currency, books.functional, rate, Rounding.HALF_EVEN) for part in parts]
+    whole = convert(sum(part.amount for part in parts), currency, books.functional, rate, Rounding.HALF_EVEN)
+    largest = max(range(len(parts)), key=lambda place: (parts[place].tax is None, abs(parts[place].amount)))
+    worths[largest] += whole - sum(worths)
+    return [replace(part, amount=worth, currency=books.functional) for part, worth in zip(parts, worths, strict=True)]
 
 
 def drafted(
@@ -183,6 +184,22 @@ def crossed(books: Books, stated: Rate) -> Books | Rejection:
     if counter is None:
         return _rate_missing(stated.counter, functional)
     return replace(books, rates={**books.rates, stated.base: _ratio(rate * counter, Decimal(1))})
+
+
+def unlike(stated: Rate | None, paid: tuple[Currency, int], settled: tuple[Currency, int]) -> Rejection | None:
+    """Whether an amount paid and an amount settled in another currency are the same at the stated rate, to the cent."""
+    amounts = {currency.code: (currency, amount) for currency, amount in (paid, settled)}
+    here, there = paid[0].code, settled[0].code
+    if stated is None or {stated.base, stated.counter} != {here, there}:
+        said = f"{here} for {there}"
+        return reject("currency-mismatch", f"It is {said}.", [Fault("/currency", said)], currency=here, invoice=there)
+    (base, of_base), (counter, of_counter) = amounts[stated.base], amounts[stated.counter]
+    wanted = convert(of_base, base, counter, Decimal(stated.rate), Rounding.HALF_EVEN)
+    if abs(wanted - of_counter) <= 1:
+        return None
+    given, at_rate = to_text(of_counter, counter.exponent), to_text(wanted, counter.exponent)
+    said = f"{given} {counter.code}, at the rate it is {at_rate}"
+    return reject("rate-mismatch", f"It is {said}.", [Fault("/rate", said)], amount=given, at_rate=at_rate)
 
 
 def _ratio(numerator: Decimal, denominator: Decimal) -> Decimal:
