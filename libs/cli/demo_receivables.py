@@ -139,8 +139,18 @@ def _print_invoices(console: Console, documents: list[Document]) -> None:
 
 
 async def _show_ageing(console: Console, client: Client) -> None:
-    report = await client.get("/receivables/ageing")
-    console.print(report)
+    report = await client.get("/receivables/ageing", ledger=LEDGER)
+    ages = report["columns"]
+    columns = {"customer": "left"} | dict.fromkeys([*ages, "open", "unapplied", "credit", "net"], "right")
+    rows = [
+        [
+            row["name"],
+            *(row["by_age"][age] for age in ages),
+            *(row[name] for name in ("open", "unapplied", "credit", "net")),
+        ]
+        for row in report["rows"]
+    ]
+    console.print(output.table("", columns, rows))
 
 
 async def _require_tied(console: Console, client: Client) -> None:

@@ -155,6 +155,7 @@ INVOICING: Final = (
     _receivables("GET", "/postings", "invoice:read"),
     _receivables("POST", "/postings/{id}/retry", "invoice:write"),
     _receivables("POST", "/deferrals/run", "invoice:write"),
+    _report("/receivables/ageing", "invoice:read", upstream="invoicing"),
     _report("/receivables/tie-out", "invoice:read", upstream="invoicing"),
     _receivables("GET", "/parked", "payment:read"),
     _receivables("GET", "/parked/{id}", "payment:read"),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from libs.common.http import App
+from services.invoicing.ageing_api import AgeingApi
 from services.invoicing.catalog_api import CatalogApi
 from services.invoicing.credit_note_api import CreditNoteApi
 from services.invoicing.customer_api import CustomerApi
@@ -36,6 +37,7 @@ class InvoicingApi:
         CreditNoteApi(tools).add_to(app)
         PaymentApi(tools).add_to(app)
         PostingApi(tools).add_to(app)
+        AgeingApi(tools).add_to(app)
         TieOutApi(tools.reader, tools.clock).add_to(app)
 
 
