@@ -77,7 +77,7 @@ def credit_note_issued(row: Row, taxes: Sequence[Row], now: datetime) -> Message
         "taxes": [_tax(tax, currency) for tax in taxes],
     }
     headers = _headers(CREDIT_NOTE_ISSUED, f"{row['id']}/issued", now)
-    return Message(INVOICING, str(row["invoice"]).encode(), orjson.dumps(told), headers)
+    return Message(INVOICING, str(row["invoice"]).encode(), orjson.dumps(told, default=str), headers)
 
 
 def payment_settled(row: Row, now: datetime) -> Message:
@@ -135,7 +135,7 @@ def _tax(row: Row, currency: str) -> dict[str, str]:
 
 def _message(kind: EventType[Any], document: Any, version: int, told: Mapping[str, Any], now: datetime) -> Message:
     headers = _headers(kind, f"{document}/{version}/{kind.name.split('.')[1]}", now)
-    return Message(INVOICING, str(document).encode(), orjson.dumps(told), headers)
+    return Message(INVOICING, str(document).encode(), orjson.dumps(told, default=str), headers)
 
 
 def _headers(kind: EventType[Any], event_id: str, now: datetime) -> list[tuple[str, bytes]]:

@@ -93,7 +93,7 @@ def outcome_of(done: Done | Rejection) -> Outcome:
     """An answer that is given the first time."""
     if isinstance(done, Rejection):
         return Outcome(status_of(done), _rejection_body(done), done)
-    return Outcome(done.status, orjson.dumps(done.body))
+    return Outcome(done.status, orjson.dumps(done.body, default=str))
 
 
 async def keep(connection: Connection, answers: list[tuple[Wish, Outcome]]) -> None:

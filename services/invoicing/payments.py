@@ -442,7 +442,8 @@ def _receipt(placed: _Placed, receivables: _Receivables) -> str | None:
                 [invoice, str(amount), receivables.rows[organization, invoice]["customer"]]
                 for invoice, amount in placed.allocations
             ],
-        }
+        },
+        default=str,
     ).decode()
 
 

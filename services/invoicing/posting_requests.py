@@ -137,7 +137,7 @@ def prepare(wish: PostingWish, books: Bookkeeping, attempt: int = 1) -> Prepared
     if isinstance(draft, Rejection):
         return Prepared(wish, wish.id, None, draft)
     if wish.reverses is not None:
-        return Prepared(wish, wish.id, orjson.dumps(_reversal(wish, draft, attempt)), None)
+        return Prepared(wish, wish.id, orjson.dumps(_reversal(wish, draft, attempt), default=str), None)
     line = draft.lines[0]
     found = books.books(BooksKey(wish.organization, wish.ledger, line.currency.code, draft.effective_on))
     body = found if isinstance(found, Rejection) else entry_request(
