@@ -48,8 +48,8 @@ REFUSED = [
     ("a payment gone", "delete from payments", None),
     ("another payment of the same name",
      "insert into payments select organization, gen_random_uuid(), ledger, provider, payment_id, customer, currency, "
-     "amount, fee, received_on, method, account, reference, allocated, unapplied, to_credit, refunded, unapplied_party, "
-     "receipt, reason, posting, client_ref, version, created_at from payments", "duplicate_payment"),
+     "amount, fee, received_on, method, account, reference, allocated, unapplied, to_credit, refunded, "
+     "unapplied_party, receipt, reason, posting, client_ref, version, created_at from payments", "duplicate_payment"),
     ("credit below zero",
      "insert into customer_credits values ('demo', 'main', gen_random_uuid(), 'USD', -1)", "credit_exceeded"),
     ("a posted entry asked for again",

@@ -17,7 +17,7 @@ from tests.invoicing.trading import Company, company
 ISSUES, FAILURES = 200, 50
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """What makes a transaction roll back after its number was drawn."""
 
 
@@ -26,8 +26,8 @@ async def _issue(acme: Company, place: int, fails: bool) -> None:
         async with transaction(acme.pool) as connection:
             await make_invoices(connection, acme.sealer, [acme.wish(client_ref=str(place))], now())
             if fails:
-                raise Broken
-    except Broken:
+                raise BrokenError
+    except BrokenError:
         return
 
 
