@@ -89,7 +89,7 @@ REJECTIONS: Mapping[str, str] = {
 
 PRECEDENCE = {code: rank for rank, code in enumerate(REJECTIONS)}
 
-CONFLICTS = frozenset(
+CONFLICTS: frozenset[str] = frozenset(
     {
         "already-undone",
         "customer-erased",
@@ -103,15 +103,17 @@ CONFLICTS = frozenset(
 )
 """Answered as 409 over HTTP."""
 
-NOT_FOUND = frozenset(
+NOT_FOUND: frozenset[str] = frozenset(
     {
         "unknown-allocation",
         "unknown-credit-note",
         "unknown-customer",
+        "unknown-dispute",
         "unknown-invoice",
         "unknown-payment",
         "unknown-posting",
         "unknown-product",
+        "unknown-write-off",
     }
 )
 """Answered as 404 over HTTP where the address names it; 422, with its place, where the body does."""
