@@ -16,16 +16,17 @@ from datetime import datetime
 from typing import Final
 
 from libs.common.db import Connection
-from libs.common.errors import Poison, Rejection
+from libs.common.errors import Fault, Poison, Rejection
 from libs.common.inbox import unseen
 from services.invoicing import parked_store, payment_store
 from services.invoicing.parked_store import Document, ParkedMessage
 from services.invoicing.payment_messages import ToldPayment, document_of, read_event
+from services.invoicing.rejections import reject
 
 Apply = Callable[[Connection, Sequence[ToldPayment], datetime], Awaitable[Sequence[Rejection | None]]]
 """Gives events of different documents their effect, all in one go; a rejection has left nothing behind."""
 
-QUEUED: Final = Rejection("queued", "An earlier message of this document waits.")
+QUEUED: Final = reject("queued")
 
 
 @dataclass(slots=True)
@@ -134,23 +135,19 @@ async def fix(connection: Connection, organization: str, id_: int, value: bytes,
     """Puts other words in the place of a waiting message's, about the same document; the old ones are kept."""
     row = await parked_store.lock_one(connection, organization, id_)
     if row is None:
-        return Rejection("unknown-parked-message", "There is no such parked message.")
+        return reject("unknown-parked-message", id=id_)
     if row["state"] != "waiting":
         return not_waiting(row["state"])
     try:
         event = read_event(row["type"], value)
     except Poison as poison:
-        return Rejection("malformed", poison.detail, {"pointer": poison.pointer})
+        return Rejection("malformed", poison.detail, errors=[Fault("/value" + poison.pointer, poison.detail)])
     if (event.organization, document_of(event)) != (organization, row["document"]):
-        return Rejection(
-            "document-differs",
-            "A fixed message is about the same organization and document.",
-            {"document": row["document"]},
-        )
+        return reject("document-differs", document=row["document"])
     await parked_store.fix(connection, id_, value, note)
     return None
 
 
 def not_waiting(state: str) -> Rejection:
     """Why it is left alone: it had its effect, or a person decided that it has none."""
-    return Rejection("not-waiting", f"The message does not wait: it is {state}.", {"state": state})
+    return reject("not-waiting", f"It is {state}.", state=state)
