@@ -205,6 +205,19 @@ async def allocations_of(connection: Connection, organization: str, source_id: U
     return rows
 
 
+async def is_undone(connection: Connection, organization: str, source_id: UUID, allocation: UUID) -> bool:
+    """Whether a payment had this allocation and it was taken back."""
+    undone: bool = await connection.fetchval(
+        """
+        select exists (select 1 from allocations where organization = $1 and source_id = $2 and undoes = $3)
+        """,
+        organization,
+        source_id,
+        allocation,
+    )
+    return undone
+
+
 async def move_credit(connection: Connection, moves: Mapping[CreditKey, int]) -> None:
     """Raises (or lowers) customers' credit; the database refuses what falls below zero (`credit_exceeded`)."""
     if not moves:
@@ -289,6 +302,86 @@ async def insert_refund(connection: Connection, row: Mapping[str, Any]) -> bool:
                 "created_at",
             )  # fmt: skip
         ),
+    )
+    return bool(stored)
+
+
+async def insert_dispute(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Stores a dispute that was opened."""
+    names = (
+        "organization", "id", "ledger", "provider", "dispute_id", "payment", "status", "currency", "amount", "fee",
+        "from_unapplied", "from_credit", "from_allocated", "opened_on", "posting", "created_at",
+    )  # fmt: skip
+    await connection.execute(
+        """
+        insert into disputes (organization, id, ledger, provider, dispute_id, payment, status, currency, amount, fee,
+            from_unapplied, from_credit, from_allocated, opened_on, posting, created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+        """,
+        *(row[name] for name in names),
+    )
+
+
+async def known_back(
+    connection: Connection, organization: str, event: str, provider: str, name: str
+) -> asyncpg.Record | None:
+    """A refund, return or dispute that is stored already."""
+    if event == "dispute_opened":
+        return await connection.fetchrow(
+            "select * from disputes where organization = $1 and provider = $2 and dispute_id = $3",
+            organization,
+            provider,
+            name,
+        )
+    return await connection.fetchrow(
+        "select * from refunds where organization = $1 and provider = $2 and refund_id = $3",
+        organization,
+        provider,
+        name,
+    )
+
+
+async def lock_dispute(
+    connection: Connection, organization: str, provider: str, dispute_id: str
+) -> asyncpg.Record | None:
+    """One dispute, held until the commit."""
+    return await connection.fetchrow(
+        """
+        select * from disputes where organization = $1 and provider = $2 and dispute_id = $3 for no key update
+        """,
+        organization,
+        provider,
+        dispute_id,
+    )
+
+
+async def settle_dispute(
+    connection: Connection, organization: str, dispute: UUID, status: str, settled_on: date
+) -> None:
+    """How a dispute ended."""
+    await connection.execute(
+        "update disputes set status = $3, settled_on = $4 where organization = $1 and id = $2",
+        organization,
+        dispute,
+        status,
+        settled_on,
+    )
+
+
+async def insert_payout(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Stores a payout; False where it is stored already."""
+    names = (
+        "organization", "id", "ledger", "provider", "payout_id", "currency", "amount", "paid_on", "items", "posting",
+        "created_at",
+    )  # fmt: skip
+    stored = await connection.fetchval(
+        """
+        insert into payouts (organization, id, ledger, provider, payout_id, currency, amount, paid_on, items, posting,
+            created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11)
+        on conflict on constraint duplicate_payout do nothing returning true
+        """,
+        *(row[name] for name in names),
     )
     return bool(stored)
 

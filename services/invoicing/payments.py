@@ -369,7 +369,9 @@ async def _store(
     connection: Connection, placed: Sequence[_Placed], receivables: _Receivables, now: datetime
 ) -> dict[tuple[str, str, str], Recorded]:
     """Payments, what stands on invoices, allocations, customer credit, postings, facts: in this order."""
-    rows = [_row(each, each.posting.posting if each.posting else "none", _receipt(each, receivables)) for each in placed]
+    rows = [
+        _row(each, each.posting.posting if each.posting else "none", _receipt(each, receivables)) for each in placed
+    ]
     await payment_store.insert_payments(connection, rows)
     changed = {
         (each.payment.organization, invoice) for each in placed for invoice, _ in each.allocations

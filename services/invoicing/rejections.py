@@ -32,6 +32,7 @@ REJECTIONS: Mapping[str, str] = {
     "tax-rate-overlaps": "The tax code has another meaning in this stretch of time.",
     "duplicate-refund": "A refund or return of this provider with this id is recorded already, with other content.",
     "duplicate-payout": "A payout of this provider with this id is recorded already, with other content.",
+    "no-open-invoice": "The customer has no open invoice in this currency.",
     "duplicate-payment": "A payment of this provider with this id is recorded already, with other content.",
     "line-incomplete": "A line has a product, or a price and what it is for.",
     "dates-out-of-order": "An invoice is not due before it is issued.",
