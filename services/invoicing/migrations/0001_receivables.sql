@@ -395,8 +395,8 @@ create table write_offs (
 );
 create index write_offs_by_invoice on write_offs (organization, invoice);
 
--- What of a line's deferred revenue was recognised (positive) or taken back by a credit note (also positive: it is no
--- longer deferred), line by line; a period end posts a line once.
+-- What of a line's deferred revenue is over, recognised or credited, line by line and as booked (a returned line's is
+-- negative); a period end posts a line once.
 create table recognitions (
     organization text not null,
     id uuid not null,
@@ -405,7 +405,7 @@ create table recognitions (
     line smallint not null,
     kind text not null check (kind in ('recognised', 'credited')),
     through_on date not null,
-    amount numeric(38, 0) not null check (amount > 0),
+    amount numeric(38, 0) not null check (amount <> 0),
     created_at timestamptz not null,
     primary key (organization, id),
     foreign key (organization, invoice) references invoices (organization, id)
