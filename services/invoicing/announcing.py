@@ -1,7 +1,7 @@
 """What invoicing tells the others, as messages for the outbox: facts of `invoicing.events.v1`, ids and amounts alone.
 
-Each fact says all amounts after it and the document's version, so that a reader may keep the highest version it saw. The
-event's id is the document, its version and the type: told twice, it is the same event.
+Each fact says all amounts after it and the document's version, so that a reader may keep the highest version it saw.
+The event's id is the document, its version and the type: told twice, it is the same event.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,8 @@ from libs.common.events_invoicing import (
 )
 from libs.common.messages import Message, cloud_event_headers
 from libs.common.telemetry import current_traceparent
+from services.invoicing.rows import Row
 from services.invoicing.words import amount_text, plain
-
-Row = Mapping[str, Any]
 
 CHANGES: Final[Mapping[str, EventType[Any]]] = {
     "paid": INVOICE_PAID,
@@ -77,7 +76,7 @@ def credit_note_issued(row: Row, taxes: Sequence[Row], now: datetime) -> Message
         "taxes": [_tax(tax, currency) for tax in taxes],
     }
     headers = _headers(CREDIT_NOTE_ISSUED, f"{row['id']}/issued", now)
-    return Message(INVOICING, str(row["invoice"]).encode(), orjson.dumps(told), headers)
+    return Message(INVOICING, str(row["invoice"]).encode(), orjson.dumps(told, default=str), headers)
 
 
 def payment_settled(row: Row, now: datetime) -> Message:
@@ -135,7 +134,7 @@ def _tax(row: Row, currency: str) -> dict[str, str]:
 
 def _message(kind: EventType[Any], document: Any, version: int, told: Mapping[str, Any], now: datetime) -> Message:
     headers = _headers(kind, f"{document}/{version}/{kind.name.split('.')[1]}", now)
-    return Message(INVOICING, str(document).encode(), orjson.dumps(told), headers)
+    return Message(INVOICING, str(document).encode(), orjson.dumps(told, default=str), headers)
 
 
 def _headers(kind: EventType[Any], event_id: str, now: datetime) -> list[tuple[str, bytes]]:

@@ -96,16 +96,33 @@ REJECTIONS: Mapping[str, str] = {
 
 PRECEDENCE = {code: rank for rank, code in enumerate(REJECTIONS)}
 
-CONFLICTS = frozenset(
+CONFLICTS: frozenset[str] = frozenset(
     {
         "already-undone",
+        "customer-erased",
+        "duplicate-customer",
+        "duplicate-payment",
         "invoice-void",
         "not-a-draft",
+        "product-code-taken",
+        "version-conflict",
     }
 )
 """Answered as 409 over HTTP."""
 
-NOT_FOUND = frozenset({})
+NOT_FOUND: frozenset[str] = frozenset(
+    {
+        "unknown-allocation",
+        "unknown-credit-note",
+        "unknown-customer",
+        "unknown-dispute",
+        "unknown-invoice",
+        "unknown-payment",
+        "unknown-posting",
+        "unknown-product",
+        "unknown-write-off",
+    }
+)
 """Answered as 404 over HTTP where the address names it; 422, with its place, where the body does."""
 
 

@@ -1,4 +1,4 @@
-"""A company that invoices, for tests: a ledger with the standard accounts mapped, a customer, and the ledger's answers."""
+"""A company that invoices: a ledger with the standard accounts mapped, a customer, and answers as the ledger gives."""
 
 import os
 from collections.abc import Sequence
