@@ -119,7 +119,7 @@ STORY = [
 ]
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(4)), ids=str)
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
 async def test_in_any_order_the_money_ends_in_the_same_place(writer: Pool, order: tuple[int, ...]) -> None:
     """Refund and disputes wait for their payment, the dispute's end for its opening, and all are released."""
     acme = await company(writer)
