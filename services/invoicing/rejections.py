@@ -87,6 +87,7 @@ REJECTIONS: Mapping[str, str] = {
     "reversal-exceeds-write-off": "More would be restored than was written off.",
     "relief-exceeds-tax": "The relief is more than the tax in what was written off.",
     "relief-on-cash-basis": "On cash basis the tax of what was never paid was never due, so there is no relief of it.",
+    "e-invoice-incomplete": "The document lacks what EN 16931 asks of an e-invoice:",
     "ageing-edges-not-ascending": "The edges of an ageing are whole days, one after another.",
     "rate-mismatch": "The two amounts do not fit the stated rate.",
     "rate-missing": "No rate is known yet between the currency and the ledger's own; the posting waits for it.",
@@ -111,6 +112,7 @@ CONFLICTS: frozenset[str] = frozenset(
 """Answered as 409 over HTTP."""
 
 NOT_FOUND: frozenset[str] = frozenset(
+NOT_FOUND = frozenset(
     {
         "unknown-allocation",
         "unknown-credit-note",

@@ -73,7 +73,7 @@ class Intake:
             metrics.INVOICING_WEBHOOKS.labels(provider, fault).inc()
             raise Problem(400, fault, _SENTENCES[fault])
         told = _told(endpoint, raw)
-        sealed = self.sealer.seal(raw, _belongs_to(endpoint.organization, endpoint.id, told.event_id))
+        sealed = self.sealer.seal(raw, belongs_to(endpoint.organization, endpoint.id, told.event_id))
         async with self.pool.acquire() as connection:
             before = await webhook_store.store_webhook(
                 connection, endpoint, told.event_id, told.event_type, sealed.key_id, sealed.value, at
@@ -111,8 +111,8 @@ class Intake:
         for each in stored:
             endpoint = endpoints[each.organization, each.endpoint]
             assert endpoint is not None, "a webhook refers to its endpoint"
-            belongs_to = _belongs_to(each.organization, each.endpoint, each.event_id)
-            raw = self.sealer.open(each.key_id, each.sealed, belongs_to)
+            owner = belongs_to(each.organization, each.endpoint, each.event_id)
+            raw = self.sealer.open(each.key_id, each.sealed, owner)
             settled += await self._settle(endpoint, _told(endpoint, raw), at) != "stored"
         return settled
 
@@ -168,7 +168,8 @@ _SENTENCES: Final[Mapping[SignatureFault, str]] = {
 }
 
 
-def _belongs_to(organization: str, endpoint: UUID, event_id: str) -> bytes:
+def belongs_to(organization: str, endpoint: UUID, event_id: str) -> bytes:
+    """The associated data of a stored webhook's seal: it opens in its own row alone."""
     return f"{organization}/webhook/{endpoint}/{event_id}".encode()
 
 
