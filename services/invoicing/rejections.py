@@ -31,7 +31,6 @@ REJECTIONS: Mapping[str, str] = {
     "product-code-taken": "A product with this code exists already.",
     "validity-out-of-order": "A stretch of time ends after it begins.",
     "tax-rate-overlaps": "The tax code has another meaning in this stretch of time.",
-    "duplicate-refund": "A refund or return of this provider with this id is recorded already, with other content.",
     "duplicate-payout": "A payout of this provider with this id is recorded already, with other content.",
     "credited-twice": "A credit note is by lines or by an amount.",
     "allocated-twice": "A payment is on one invoice, or on a list of them.",
@@ -101,10 +100,13 @@ CONFLICTS: frozenset[str] = frozenset(
     {
         "already-undone",
         "customer-erased",
+        "dispute-settled",
         "duplicate-customer",
         "duplicate-payment",
+        "duplicate-payout",
         "invoice-void",
         "not-a-draft",
+        "not-waiting",
         "product-code-taken",
         "version-conflict",
     }
@@ -112,13 +114,13 @@ CONFLICTS: frozenset[str] = frozenset(
 """Answered as 409 over HTTP."""
 
 NOT_FOUND: frozenset[str] = frozenset(
-NOT_FOUND = frozenset(
     {
         "unknown-allocation",
         "unknown-credit-note",
         "unknown-customer",
         "unknown-dispute",
         "unknown-invoice",
+        "unknown-parked-message",
         "unknown-payment",
         "unknown-posting",
         "unknown-product",
