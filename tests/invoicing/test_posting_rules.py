@@ -112,6 +112,10 @@ CASES: dict[str, tuple[rules.Answer | None, str]] = {
         rules.issue(issued("USD | 3 x 100 S20; -1 x 100 S20"), ACCRUAL),
         "receivable debit 240.00 @c-acme; revenue credit 200.00; tax-due credit 40.00 S20",
     ),
+    "issue with a discount on the whole": (
+        rules.issue(issued("USD | 1 x 100 S20 | discount 10.00"), ACCRUAL),
+        "receivable debit 108.00 @c-acme; revenue credit 90.00; tax-due credit 18.00 S20",
+    ),
     "issue, rounded up to cash": (
         rules.issue(issued("USD | 1 x 10.03 Z0 | cash 0.05"), ACCRUAL),
         "receivable debit 10.05 @c-acme; revenue credit 10.03; rounding credit 0.02",
@@ -266,6 +270,10 @@ CASES: dict[str, tuple[rules.Answer | None, str]] = {
     "credit note on a service to come": (
         rules.credit_note(note(72000, of_service(), deferred_left={0: 90000}), ACCRUAL),
         "deferred-revenue debit 600.00; tax-due debit 120.00 S20; receivable credit 720.00 @c-acme",
+    ),
+    "credit note on a line whose deferral is a return's": (
+        rules.credit_note(note(72000, of_service(), deferred_left={0: -90000}), ACCRUAL),
+        "revenue debit 600.00; tax-due debit 120.00 S20; receivable credit 720.00 @c-acme",
     ),
     "credit note, cash basis, half paid": (
         rules.credit_note(note(70500, standing=STANDING.moved(paid=70500)), CASH),
@@ -539,6 +547,13 @@ def test_money_at_an_account_of_its_own_is_not_the_role_s() -> None:
 def test_cents_that_go_nowhere_are_a_defect() -> None:
     with pytest.raises(AssertionError, match="cents are missing"):
         rules.payment(TOLD, Receipt(place=BANK, amount=6, placed=[Placed(ACME, 5, USD)]), ACCRUAL)
+
+
+def test_what_is_given_up_whole_leaves_no_tax_that_is_not_due() -> None:
+    """Half of one cent of tax is due as a whole one; so nothing of it is in the other half."""
+    standing = TaxStanding((TaxRow(S20, 1, USD),), 2, paid=1)
+    assert standing.due(standing.rows[0]) == 1
+    assert [row.amount for row in standing.not_due_in(1)] == [0]
 
 
 def test_the_parts_of_an_invoice_have_all_of_its_tax() -> None:
