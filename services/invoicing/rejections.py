@@ -10,6 +10,33 @@ from typing import Any
 from libs.common.errors import Fault, Rejection
 
 REJECTIONS: Mapping[str, str] = {
+    "key-reused-with-other-content": "This idempotency key was used before for a request with other content.",
+    "unknown-invoice": "There is no such invoice.",
+    "unknown-customer": "There is no such customer.",
+    "unknown-payment": "There is no such payment.",
+    "unknown-dispute": "There is no such dispute.",
+    "unknown-allocation": "The payment has no such allocation.",
+    "unknown-credit-note": "There is no such credit note.",
+    "unknown-write-off": "There is no such write-off.",
+    "unknown-posting": "There is no such posting.",
+    "unknown-product": "There is no such product.",
+    "unknown-tax-rate": "No tax rate has this code on the tax point's day.",
+    "unknown-role": "The role is none that an account can play.",
+    "role-mapped-twice": "A role has one account in a currency.",
+    "functional-currency-missing": "The ledger's functional currency is not known here yet.",
+    "version-conflict": "What was changed is not at the version that was expected.",
+    "customer-erased": "The customer's personal data was erased; it takes no changes and no new invoices.",
+    "duplicate-customer": "A customer with this external id exists already.",
+    "product-code-taken": "A product with this code exists already.",
+    "validity-out-of-order": "A stretch of time ends after it begins.",
+    "tax-rate-overlaps": "The tax code has another meaning in this stretch of time.",
+    "credited-twice": "A credit note is by lines or by an amount.",
+    "allocated-twice": "A payment is on one invoice, or on a list of them.",
+    "no-open-invoice": "The customer has no open invoice in this currency.",
+    "duplicate-payment": "A payment of this provider with this id is recorded already, with other content.",
+    "line-incomplete": "A line has a product, or a price and what it is for.",
+    "dates-out-of-order": "An invoice is not due before it is issued.",
+    "base-quantity-not-positive": "A price is for a quantity greater than zero.",
     "not-a-draft": "Only a draft is issued or changed; what is issued stays as it is.",
     "not-issued": "A draft takes no payment, credit or write-off; issue it first.",
     "invoice-void": "The invoice is void: nothing is owed on it.",
@@ -52,6 +79,7 @@ REJECTIONS: Mapping[str, str] = {
     "reversal-exceeds-write-off": "More would be restored than was written off.",
     "relief-exceeds-tax": "The relief is more than the tax in what was written off.",
     "relief-on-cash-basis": "On cash basis the tax of what was never paid was never due, so there is no relief of it.",
+    "e-invoice-incomplete": "The document lacks what EN 16931 asks of an e-invoice:",
     "ageing-edges-not-ascending": "The edges of an ageing are whole days, one after another.",
     "rate-mismatch": "The two amounts do not fit the stated rate.",
     "rate-missing": "No rate is known yet between the currency and the ledger's own; the posting waits for it.",
@@ -61,11 +89,32 @@ REJECTIONS: Mapping[str, str] = {
 
 PRECEDENCE = {code: rank for rank, code in enumerate(REJECTIONS)}
 
-CONFLICTS = frozenset({"not-a-draft", "invoice-void", "already-undone"})
+CONFLICTS = frozenset(
+    {
+        "already-undone",
+        "customer-erased",
+        "duplicate-customer",
+        "duplicate-payment",
+        "invoice-void",
+        "not-a-draft",
+        "product-code-taken",
+        "version-conflict",
+    }
+)
 """Answered as 409 over HTTP."""
 
-NOT_FOUND: frozenset[str] = frozenset()
-"""Answered as 404 over HTTP."""
+NOT_FOUND = frozenset(
+    {
+        "unknown-allocation",
+        "unknown-credit-note",
+        "unknown-customer",
+        "unknown-invoice",
+        "unknown-payment",
+        "unknown-posting",
+        "unknown-product",
+    }
+)
+"""Answered as 404 over HTTP where the address names it; 422, with its place, where the body does."""
 
 
 def reject(code: str, detail: str = "", errors: Sequence[Fault] = (), **facts: Any) -> Rejection:

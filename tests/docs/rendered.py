@@ -4,6 +4,7 @@ from pathlib import Path
 
 from libs.common import metrics, settings
 from services.gateway.main import GatewaySettings
+from services.invoicing.main import InvoicingSettings
 from services.ledger.main import LedgerSettings
 from tests.docs import invoice_states, receivables_postings
 
@@ -14,7 +15,7 @@ def pages() -> dict[str, str]:
         "docs/guides/invoice-states.md": invoice_states.page(),
         "docs/guides/receivables-postings.md": receivables_postings.page(),
         "docs/metrics.md": metrics.table(),
-        "docs/settings.md": settings.table([LedgerSettings, GatewaySettings]),
+        "docs/settings.md": settings.table([LedgerSettings, InvoicingSettings, GatewaySettings]),
     }
 
 
