@@ -10,7 +10,6 @@ takes back the whole and allocates the rest anew.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 from uuid import UUID
 
 from libs.common.clock import new_id
@@ -29,6 +28,7 @@ from services.invoicing.payment_store import AllocationRow
 from services.invoicing.payments import changed_row, store_standings
 from services.invoicing.posting_requests import PostingWish, document_name, posting_id, prepare, want
 from services.invoicing.rejections import reject
+from services.invoicing.rows import Row
 from services.invoicing.words import allocation_words, payment_words
 
 
@@ -46,7 +46,7 @@ class Plan:
 
     parts: Sequence[tuple[UUID, int]]
     standings: Mapping[InvoiceKey, Standing]
-    rows: Mapping[InvoiceKey, Mapping[str, Any]]
+    rows: Mapping[InvoiceKey, Row]
 
     @property
     def amount(self) -> int:
@@ -273,7 +273,7 @@ async def _oldest_first(
 # --- shared with refunds ----------------------------------------------------------------------------------------------
 
 
-def payment_posting(row: Mapping[str, Any]) -> UUID:
+def payment_posting(row: Row) -> UUID:
     """The entry of a payment's receipt."""
     document = document_name("payment", row["id"])
     return posting_id(row["organization"], document, "payment", row["created_at"])
@@ -281,7 +281,7 @@ def payment_posting(row: Mapping[str, Any]) -> UUID:
 
 async def money_wish(
     connection: Connection,
-    payment: Mapping[str, Any],
+    payment: Row,
     purpose: str,
     now: datetime,
     draft: EntryDraft,

@@ -1,7 +1,7 @@
 """What invoicing tells the others, as messages for the outbox: facts of `invoicing.events.v1`, ids and amounts alone.
 
-Each fact says all amounts after it and the document's version, so that a reader may keep the highest version it saw. The
-event's id is the document, its version and the type: told twice, it is the same event.
+Each fact says all amounts after it and the document's version, so that a reader may keep the highest version it saw.
+The event's id is the document, its version and the type: told twice, it is the same event.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,8 @@ from libs.common.events_invoicing import (
 )
 from libs.common.messages import Message, cloud_event_headers
 from libs.common.telemetry import current_traceparent
+from services.invoicing.rows import Row
 from services.invoicing.words import amount_text, plain
-
-Row = Mapping[str, Any]
 
 CHANGES: Final[Mapping[str, EventType[Any]]] = {
     "paid": INVOICE_PAID,

@@ -1,10 +1,10 @@
 """The ledger's answers, taken in: `ledger.answers.v1` into what documents say of their postings.
 
     record -> decode -> an answer to one of our entries, nothing (another service's, another kind), or Poison
-    batch  -> one transaction { the offset fence, the inbox, postings and movements, what waited is requested, documents }
+    batch  -> one transaction { the fence, the inbox, postings and movements, what waited is requested, documents }
 
-A request's key is the entry's id and the attempt, so an answer says itself what it is of. The inbox keeps an answer that
-is published twice from being looked at twice; an answer that is old news (of an earlier attempt) changes nothing. After
+A request's key is the entry's id and the attempt, so an answer says itself what it is of. The inbox keeps an answer
+that is published twice from being looked at twice; one that is old news (of an earlier attempt) changes nothing. After
 the commit the outbox relay is woken: what waited for a posting goes out at once.
 """
 

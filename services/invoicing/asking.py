@@ -1,10 +1,10 @@
 """One wish, one answer, however often it is asked: the key claimed, the work done and the answer kept in one commit.
 
     answer(pool, wish, act) -> begin -> claim the key -> known? the answer that was given
-                                                      -> new?   act(connection) -> a body, or a Rejection -> kept -> commit
+                                                      -> new?   act(connection) -> a body or a Rejection, kept
 
-`act` decides before it writes: where it gives a Rejection it has written nothing. What the database refuses by one of its
-guards, because somebody was faster, is that guard's rejection; nothing of it is kept. Rejections are kept like any
+`act` decides before it writes: where it gives a Rejection it has written nothing. What the database refuses by one of
+its guards, because somebody was faster, is that guard's rejection; nothing of it is kept. Rejections are kept like any
 answer, except those that may be another answer tomorrow because something is missing today.
 """
 
@@ -118,7 +118,7 @@ def recall(known: Kept, wish: Wish) -> Outcome:
 
 
 def status_of(rejection: Rejection) -> int:
-    """The HTTP status of a rejection. What the body names wrongly has a pointer and is 422, what the address does 404."""
+    """The HTTP status: what the body names wrongly has a place there and is 422, what the address does 404."""
     if rejection.code in NOT_FOUND and not rejection.errors:
         return 404
     return 409 if rejection.code in CONFLICTS else 422

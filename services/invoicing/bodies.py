@@ -1,7 +1,7 @@
 """What callers send: the JSON bodies of invoicing's requests, checked into plain dataclasses.
 
-Amounts, prices, quantities and percents are texts; what the numbers may be is decided with the currency at hand. Unknown
-members are refused. Places where the short forms take a JSON number are named in SHORT_AMOUNTS.
+Amounts, prices, quantities and percents are texts; what the numbers may be is decided with the currency at hand.
+Unknown members are refused. Places where the short forms take a JSON number are named in SHORT_AMOUNTS.
 """
 
 from dataclasses import dataclass, field
@@ -203,8 +203,8 @@ class LineBody(_Body):
 class InvoiceBody(_Body):
     """An invoice with its lines; or, in the short form, a customer's name and a total, issued at once.
 
-    `customer` is an id or a name; in the short form a name that nobody has yet is a new customer's. Beside lines `total`
-    is checked.
+    `customer` is an id or a name; in the short form a name that nobody has yet is a new customer's. Beside lines
+    `total` is checked.
     """
 
     customer: ShortText
@@ -235,7 +235,7 @@ class WriteOffBody(_Body):
 
 @dataclass(slots=True, kw_only=True)
 class CreditLineBody(_Body):
-    """What is credited of the invoice's line of this number (from 1): an amount without tax, a quantity, or all left."""
+    """What is credited of one of the invoice's lines (from 1): a net amount, a quantity, or all that is left."""
 
     line: Annotated[int, Ge(1), Le(1_000)]
     net: AmountText | None = None

@@ -1,6 +1,6 @@
 """What the posting rules have to know of ledgers: mapping, tax basis, and the day's rates where a currency is foreign.
 
-    (organization, ledger, currency, day) of each document -> one read of terms, one of rates for each day with foreign ones
+    (organization, ledger, currency, day) of each document -> one read of terms, one of rates for each day that needs it
 
 A ledger without settings has no functional currency yet: whatever is to be booked there is `mapping-missing`.
 """

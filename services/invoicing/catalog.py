@@ -149,7 +149,7 @@ async def create_product(
         return reject("unknown-currency", errors=[Fault("/currency", f"is {wish['currency']}")])
     product = {**wish, "id": new_id(), "created_at": now, "active": True, "version": 1}
     if not await catalog_store.insert_product(connection, organization, product):
-        return reject("product-code-taken", errors=[Fault("/code", "is taken")], code=wish["code"])
+        return reject("product-code-taken", errors=[Fault("/code", "is taken")], product_code=wish["code"])
     return Done(product_words(product), CREATED)
 
 
@@ -179,7 +179,7 @@ async def create_tax_rate(connection: Connection, organization: str, wish: TaxRa
     if clash is not None:
         if clash.valid_to is not None or clash.valid_from >= wish.valid_from:
             said = f"{clash.valid_from} to {clash.valid_to or 'now'} is taken"
-            return reject("tax-rate-overlaps", f"{said}.", [Fault("/valid_from", said)], code=wish.code)
+            return reject("tax-rate-overlaps", f"{said}.", [Fault("/valid_from", said)], tax_code=wish.code)
         last_day = wish.valid_from - timedelta(days=1)
         await catalog_store.end_tax_rate(connection, organization, wish.code, clash.valid_from, last_day)
     rate_id = new_id()

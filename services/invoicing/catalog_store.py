@@ -1,4 +1,4 @@
-"""What invoices are made with, as it is kept: ledgers' mappings and settings, products, tax rates with their validity."""
+"""What invoices are made with, as it is kept: ledgers' mappings and settings, products, tax rates with validity."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -144,7 +144,7 @@ async def insert_product(connection: Connection, organization: str, product: Map
                 "tax_rate",
                 "revenue_account",
                 "created_at",
-            )  # fmt: skip
+            )
         ),
     )
     return bool(stored)

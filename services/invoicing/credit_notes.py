@@ -33,6 +33,7 @@ from services.invoicing.payment_store import AllocationRow
 from services.invoicing.payments import changed_row, store_standings
 from services.invoicing.posting_requests import PostingWish, document_name, prepare, want
 from services.invoicing.rejections import reject
+from services.invoicing.rows import Row
 from services.invoicing.words import credit_note_words
 
 
@@ -99,7 +100,7 @@ def _noted(wish: NoteWish, found: Totals, before: Sequence[CreditTotals]) -> Cre
 async def _store(
     connection: Connection,
     wish: NoteWish,
-    row: Mapping[str, Any],
+    row: Row,
     standing: Standing,
     found: Totals,
     noted: CreditTotals,
@@ -200,7 +201,7 @@ def _draft(
     return posting_rules.credit_note(note, found)
 
 
-def _posting(wish: NoteWish, row: Mapping[str, Any], note: UUID, draft: Any, now: datetime) -> PostingWish:
+def _posting(wish: NoteWish, row: Row, note: UUID, draft: Any, now: datetime) -> PostingWish:
     return PostingWish(
         organization=wish.organization,
         ledger=row["ledger"],
@@ -215,7 +216,7 @@ def _posting(wish: NoteWish, row: Mapping[str, Any], note: UUID, draft: Any, now
 async def _apply(
     connection: Connection,
     wish: NoteWish,
-    row: Mapping[str, Any],
+    row: Row,
     standing: Standing,
     note: UUID,
     applied: int,

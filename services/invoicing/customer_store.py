@@ -119,7 +119,7 @@ async def update_customer(connection: Connection, organization: str, customer: U
                 "payment_terms_days",
                 "external_id",
                 "erased_at",
-            )  # fmt: skip
+            )
         ),
     )
 

@@ -23,6 +23,7 @@ from services.invoicing import customer_store
 from services.invoicing.asking import CREATED, OK, Done
 from services.invoicing.customer_store import CustomerRow
 from services.invoicing.rejections import reject
+from services.invoicing.rows import Row
 
 PERSONAL: Final = ("name", "email", "address", "tax_ids", "contact")
 """What is sealed."""
@@ -57,7 +58,7 @@ def name_hash(sealer: Sealer, organization: str, name: str) -> bytes:
     return sealer.keyed_hash(f"{organization}\x1f{folded}".encode())
 
 
-def opened(sealer: Sealer, row: Mapping[str, Any]) -> dict[str, Any]:
+def opened(sealer: Sealer, row: Row) -> dict[str, Any]:
     """A customer as its own organization is told, personal data and all; none of it where it was erased."""
     personal: dict[str, Any] = {}
     if row["sealed"] is not None:

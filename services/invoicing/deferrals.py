@@ -22,6 +22,7 @@ from services.invoicing.invoices import issue_document, issue_posting
 from services.invoicing.kept_totals import invoice_of
 from services.invoicing.posting_requests import PostingWish, prepare, want
 from services.invoicing.recognition import Deferral
+from services.invoicing.rows import Row
 
 BATCH: Final = 200
 
@@ -102,7 +103,7 @@ async def _recognise(
     return len(moves)
 
 
-def _issued(row: Mapping[str, Any]) -> IssuedInvoice:
+def _issued(row: Row) -> IssuedInvoice:
     found = invoice_of(orjson.loads(row["content"])["totals"])
     return IssuedInvoice(row["number"], str(row["customer"]), row["issued_on"], found)
 

@@ -4,9 +4,9 @@ Books that are not known yet (no mapping) and rates that are missing pass throug
 posting then waits, or needs attention, and the decision is made later.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from libs.common.errors import Rejection
@@ -15,6 +15,7 @@ from services.invoicing import posting_rules
 from services.invoicing.arithmetic import Totals
 from services.invoicing.business_events import IssuedInvoice, MoneyBack, Occasion, Owed, Place, Placed, Receipt
 from services.invoicing.entry_drafts import Books, EntryDraft
+from services.invoicing.rows import Row
 
 Answer = EntryDraft | Rejection
 AnyBooks = Books | Rejection
@@ -45,9 +46,7 @@ def issue_entry(totals: Totals, customer: UUID, number: str, issued_on: date, bo
     return posting_rules.issue(IssuedInvoice(number, str(customer), issued_on, totals), books)
 
 
-def payment_entry(
-    row: Mapping[str, Any], placed: Sequence[tuple[UUID, int]], parties: Sequence[UUID], books: AnyBooks
-) -> Answer:
+def payment_entry(row: Row, placed: Sequence[tuple[UUID, int]], parties: Sequence[UUID], books: AnyBooks) -> Answer:
     """A payment of `row` came in and settled `placed` (invoice, amount), each owed by the party beside it."""
     if isinstance(books, Rejection):
         return books
@@ -69,9 +68,7 @@ def payment_entry(
     return posting_rules.payment(occasion, receipt, books)
 
 
-def allocation_entry(
-    payment: Mapping[str, Any], customer: UUID, amount: int, number: str, on: date, books: AnyBooks
-) -> Answer:
+def allocation_entry(payment: Row, customer: UUID, amount: int, number: str, on: date, books: AnyBooks) -> Answer:
     """What of a payment was not placed yet settles an invoice."""
     if isinstance(books, Rejection):
         return books
@@ -79,9 +76,7 @@ def allocation_entry(
     return posting_rules.allocation(_occasion(payment, f"on invoice {number}", on), source, str(customer), books)
 
 
-def unallocation_entry(
-    payment: Mapping[str, Any], customer: UUID, amount: int, number: str, on: date, books: AnyBooks
-) -> Answer:
+def unallocation_entry(payment: Row, customer: UUID, amount: int, number: str, on: date, books: AnyBooks) -> Answer:
     """What settled an invoice is unapplied again, and the invoice is open."""
     if isinstance(books, Rejection):
         return books
@@ -89,12 +84,12 @@ def unallocation_entry(
     return posting_rules.unallocation(_occasion(payment, f"off invoice {number}", on), str(customer), target, books)
 
 
-def unapplied_party_of(payment: Mapping[str, Any]) -> str:
+def unapplied_party_of(payment: Row) -> str:
     """Whom a stored payment's unapplied receipts are under; it stays what it was at receipt."""
     return str(payment["unapplied_party"] or unapplied_party(payment["customer"], payment["id"]))
 
 
-def _occasion(payment: Mapping[str, Any], words: str, on: date) -> Occasion:
+def _occasion(payment: Row, words: str, on: date) -> Occasion:
     return Occasion(f"Payment {payment['payment_id']} {words}", on, ISO_4217[payment["currency"]])
 
 

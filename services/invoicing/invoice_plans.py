@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from libs.common.errors import Fault, Rejection
@@ -17,6 +17,7 @@ from libs.common.money import ISO_4217, Currency, from_text, to_minor
 from services.invoicing.arithmetic import Totals, total_matches, totals
 from services.invoicing.drafts import Draft, LineDraft, TaxTerms
 from services.invoicing.rejections import reject
+from services.invoicing.rows import Row
 
 UNTAXED: Final = TaxTerms("O", Decimal(0), None, "No tax was stated")
 """What the short form's one line says of tax."""
@@ -85,7 +86,7 @@ class Found(NamedTuple):
     payment_terms_days: int
     functional_currency: str
     cash_rounding: Mapping[str, str]
-    products: Mapping[str, Mapping[str, Any]]
+    products: Mapping[str, Row]
     tax_rates: Mapping[str, TaxTerms]
     today: date
 
@@ -162,7 +163,7 @@ def _lines(wish: InvoiceWish) -> tuple[LineWish, ...]:
 
 
 def _line(line: LineWish, found: Found, currency: Currency, at: str) -> LineDraft | Rejection:
-    product: Mapping[str, Any] | None = None
+    product: Row | None = None
     if line.product is not None:
         product = found.products.get(line.product)
         if product is None:
@@ -198,7 +199,7 @@ def _line(line: LineWish, found: Found, currency: Currency, at: str) -> LineDraf
     )
 
 
-def _terms(line: LineWish, product: Mapping[str, Any] | None, found: Found, at: str) -> TaxTerms | Rejection:
+def _terms(line: LineWish, product: Row | None, found: Found, at: str) -> TaxTerms | Rejection:
     if line.tax is not None:
         return line.tax
     code = line.tax_code or (product["tax_rate"] if product else None)
@@ -206,7 +207,7 @@ def _terms(line: LineWish, product: Mapping[str, Any] | None, found: Found, at: 
         return reject("line-incomplete", errors=[Fault(f"{at}/tax", "is missing")])
     terms = found.tax_rates.get(code)
     if terms is None:
-        return reject("unknown-tax-rate", errors=[Fault(f"{at}/tax/code", f"is {code}")], code=code)
+        return reject("unknown-tax-rate", errors=[Fault(f"{at}/tax/code", f"is {code}")], tax_code=code)
     return terms
 
 

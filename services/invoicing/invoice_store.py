@@ -174,7 +174,7 @@ async def issue_drafts(connection: Connection, rows: Sequence[InvoiceRow]) -> No
                 "document_hash",
                 "creditor_reference",
                 "issued_at",
-            )  # fmt: skip
+            )
         ),
     )
 

@@ -45,6 +45,7 @@ from services.invoicing.invoice_store import InvoiceRow, LineRow, SeriesKey, Tax
 from services.invoicing.kept_totals import invoice_of, kept_invoice
 from services.invoicing.posting_requests import DRAFT, PostingWish, document_name, posting_id, prepare, want
 from services.invoicing.rejections import reject
+from services.invoicing.rows import Row
 from services.invoicing.words import invoice_words
 
 INVOICE_SERIES: Final = "invoices"
@@ -151,7 +152,7 @@ async def _found(
     return found
 
 
-async def _products(connection: Connection, wishes: Sequence[InvoiceWish]) -> dict[str, dict[str, Mapping[str, Any]]]:
+async def _products(connection: Connection, wishes: Sequence[InvoiceWish]) -> dict[str, dict[str, Row]]:
     wanted: dict[str, set[str]] = {}
     for wish in wishes:
         if codes := wish.product_codes:
@@ -165,7 +166,7 @@ async def _products(connection: Connection, wishes: Sequence[InvoiceWish]) -> di
 async def _tax_rates(
     connection: Connection,
     wishes: Sequence[InvoiceWish],
-    products: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    products: Mapping[str, Mapping[str, Row]],
     now: datetime,
 ) -> dict[tuple[str, date], dict[str, TaxTerms]]:
     """Tax codes of lines and products by organization and tax point."""
@@ -245,13 +246,13 @@ async def issue_drafts(
     return [answers[place] for place in range(len(invoices))]
 
 
-def standing_of(row: Mapping[str, Any]) -> Standing:
+def standing_of(row: Row) -> Standing:
     """A stored invoice as the rules see it."""
     amounts = Amounts(*(int(row[name]) for name in ("total", "paid", "credited", "written_off")))
     return Standing(row["status"], amounts, ISO_4217[row["currency"]])
 
 
-def planned_of(row: Mapping[str, Any], today: date) -> Planned:
+def planned_of(row: Row, today: date) -> Planned:
     """A stored draft, planned as it was; dates that it does not state are of the day it is issued on."""
     content = orjson.loads(row["content"])
     wish = InvoiceWish(

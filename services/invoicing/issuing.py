@@ -1,10 +1,10 @@
-"""Invoices that arrive together are committed together: a queue before `make_invoices`, and one commit for what is in it.
+"""Invoices that arrive together are committed together: a queue before `make_invoices`, one commit for what is in it.
 
     ask(wish) -> queue -> (one batch at a time) claim the keys, make the invoices, keep the answers, commit -> answers
 
-The numbers of a batch are drawn under their series' lock and released by one commit, so issuing does not wait for a disk
-write each time. Two wishes of one key in one batch: the second goes to the next and is told the first one's answer. What
-the database refuses by a guard is tried one by one, so that one wish cannot spoil the others.
+The numbers of a batch are drawn under their series' lock and released by one commit, so issuing does not wait for a
+disk write each time. Two wishes of one key in one batch: the second goes to the next and is told the first one's
+answer. What the database refuses by a guard is tried one by one, so that one wish cannot spoil the others.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What lowers an invoice without money, as it is kept: write-offs, credit notes, and what of deferred revenue is over."""
+"""What lowers an invoice without money, as it is kept: write-offs, credit notes; and deferred revenue that is over."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -52,7 +52,7 @@ async def insert_credit_note(connection: Connection, row: Mapping[str, Any]) -> 
                 "posting",
                 "content",
                 "created_at",
-            )  # fmt: skip
+            )
         ),
     )
 

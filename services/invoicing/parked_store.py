@@ -137,13 +137,16 @@ async def fix(connection: Connection, id_: int, value: bytes, note: str) -> None
 
 
 async def releasable_documents(connection: Connection, limit: int) -> list[Document]:
-    """Documents whose first message waits for a payment that is there by now."""
+    """Documents with a message that waits for a payment that is there by now, or for a rate or a mapping."""
     rows = await connection.fetch(
         """
         select distinct p.organization, p.document
         from parked p
-        join payments y on y.organization = p.organization and y.provider || '/' || y.payment_id = p.document
-        where p.state = 'waiting' and p.reason = 'unknown-payment'
+        where p.state = 'waiting' and (p.reason in ('rate-missing', 'mapping-missing')
+            or p.reason = 'unknown-payment' and exists (
+                select from payments y
+                where y.organization = p.organization and y.provider = split_part(p.document, '/', 1)
+                  and y.payment_id = substr(p.document, strpos(p.document, '/') + 1)))
         limit $1
         """,
         limit,

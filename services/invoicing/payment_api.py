@@ -56,7 +56,8 @@ class PaymentApi:
         for write in (
             Write("/payments", "payment:write", body, "A recorded payment", _record, short_amounts=SHORT_AMOUNTS,
                   tags=tags),
-            Write("/payments/{id}/allocations", "payment:write", place, "A payment on an invoice", _allocate, tags=tags),
+            Write("/payments/{id}/allocations", "payment:write", place, "A payment placed by hand", _allocate,
+                  tags=tags),
             Write("/payments/{id}/refunds", "payment:write", refund, "Money given back", _refund,
                   is_empty_allowed=True, tags=tags),
             Write("/customers/{id}/credit/apply", "payment:write", credit, "Customer credit used", _apply_credit,

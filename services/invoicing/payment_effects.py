@@ -1,15 +1,15 @@
 """What payment events do: each to its command, all payments of a round at once. The one `Apply` of parking.
 
     payment-received  -> record_payments (one call for all)      payout-paid -> record_payouts (one call for all)
-    payment-refunded, -returned, -disputed opened -> give_back   disputed won, lost -> settle
+    payment-refunded, -returned, -disputed opened -> take_back   disputed won, lost -> end_dispute
 
 The amounts' text becomes minor units here; what is no amount of the currency is the rejection that says so.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime
-from typing import Final, cast
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Final
 
 from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
@@ -22,12 +22,15 @@ from libs.common.events_payments import (
     PayoutPaid,
 )
 from libs.common.money import ISO_4217, Currency, to_minor
-from services.invoicing import money_back
-from services.invoicing.money_back import Back, Settled
 from services.invoicing.payment_messages import ToldPayment
+from services.invoicing.payment_store import known_payments
 from services.invoicing.payments import ReceivedPayment, record_payments
 from services.invoicing.payouts import Payout, record_payouts
+from services.invoicing.refunds import BackWish, DisputeEnd, end_dispute, take_back
+from services.invoicing.refunds import Event as BackEvent
 from services.invoicing.rejections import reject
+
+AnyBack = PaymentRefunded | PaymentReturned | PaymentDisputed
 
 _NOTHING: Final = frozenset("0.")
 
@@ -37,7 +40,7 @@ async def apply(connection: Connection, told: Sequence[ToldPayment], now: dateti
     answers: list[Rejection | None] = [None] * len(told)
     received: dict[int, ReceivedPayment] = {}
     payouts: dict[int, Payout] = {}
-    backs: dict[int, Back | Settled] = {}
+    backs: dict[int, Back] = {}
     for place, each in enumerate(told):
         wish = _wish(each)
         match wish:
@@ -57,14 +60,22 @@ async def apply(connection: Connection, told: Sequence[ToldPayment], now: dateti
         for place, refused in zip(payouts, await record_payouts(connection, list(payouts.values()), now), strict=True):
             answers[place] = refused
     for place, back in backs.items():
-        if isinstance(back, Back):
-            answers[place] = await money_back.give_back(connection, back, now)
-        else:
-            answers[place] = await money_back.settle(connection, back, now)
+        answers[place] = await _give_back(connection, back, now)
     return answers
 
 
-Wished = ReceivedPayment | Payout | Back | Settled
+@dataclass(frozen=True, slots=True)
+class Back:
+    """Money that goes back, or how a dispute of it ended: of a payment that is still to be looked up."""
+
+    event: AnyBack
+    told_at: datetime
+    currency: Currency
+    amount: int
+    fee: int
+
+
+Wished = ReceivedPayment | Payout | Back
 
 
 def _wish(told: ToldPayment) -> Wished | Rejection:
@@ -90,30 +101,49 @@ def _wish(told: ToldPayment) -> Wished | Rejection:
         case PayoutPaid():
             return _payout(event, told.told_at, currency, amount)
         case _:
-            return _back(event, told.told_at, currency, amount, fee)
+            return Back(event, told.told_at, currency, amount, fee)
 
 
-def _back(
-    event: PaymentRefunded | PaymentReturned | PaymentDisputed, at: datetime, currency: Currency, amount: int, fee: int
-) -> Back | Settled:
+async def _give_back(connection: Connection, back: Back, now: datetime) -> Rejection | None:
+    event = back.event
     if isinstance(event, PaymentDisputed) and event.status != "opened":
-        return Settled(
-            organization=event.organization, ledger=event.ledger, provider=event.provider,
-            dispute_id=event.dispute_id, payment_id=event.payment_id, status=event.status, currency=currency,
-            amount=amount, fee=fee, on=event.occurred_on,
-        )  # fmt: skip
+        return await _end_dispute(connection, event, back, now)
+    name = (event.organization, event.provider, event.payment_id)
+    payment = (await known_payments(connection, [name])).get(name)
+    if payment is None:
+        return reject("unknown-payment", provider=event.provider, payment_id=event.payment_id)
+    if payment["ledger"] != event.ledger:
+        return reject("ledger-differs", errors=[Fault("/ledger", f"is {event.ledger}")], ledger=payment["ledger"])
+    kind, id_, on, reason = _said(event)
+    wish = BackWish(
+        organization=event.organization, payment=payment["id"], event=kind, provider=event.provider, name=id_,
+        amount=back.amount, currency=back.currency.code, on=on, created_at=back.told_at, fee=back.fee, reason=reason,
+    )  # fmt: skip
+    done = await take_back(connection, wish, now)
+    return done if isinstance(done, Rejection) else None
+
+
+def _said(event: AnyBack) -> tuple[BackEvent, str, date, str | None]:
     match event:
         case PaymentRefunded():
-            kind, id_, on, reason = "refund", event.refund_id, event.refunded_on, None
+            return "refund", event.refund_id, event.refunded_on, None
         case PaymentReturned():
-            kind, id_, on, reason = "return", event.return_id, event.returned_on, event.reason or None
+            return "returned", event.return_id, event.returned_on, event.reason or None
         case PaymentDisputed():
-            kind, id_, on, reason = "dispute", event.dispute_id, event.occurred_on, None
-    return Back(
-        kind=cast("money_back.Kind", kind), organization=event.organization, ledger=event.ledger,
-        provider=event.provider, id=id_, payment_id=event.payment_id, currency=currency, amount=amount, fee=fee, on=on,
-        created_at=at, reason=reason,
+            return "dispute_opened", event.dispute_id, event.occurred_on, None
+
+
+async def _end_dispute(connection: Connection, event: PaymentDisputed, back: Back, now: datetime) -> Rejection | None:
+    assert event.status != "opened", "it ended"
+    end = DisputeEnd(
+        organization=event.organization, provider=event.provider, dispute_id=event.dispute_id, status=event.status,
+        on=event.occurred_on, created_at=back.told_at, fee=back.fee,
     )  # fmt: skip
+    done = await end_dispute(connection, end, now)
+    if isinstance(done, Rejection):
+        return done
+    ended = done.body["status"]
+    return None if ended == event.status else reject("dispute-settled", status=ended)
 
 
 def _payout(event: PayoutPaid, at: datetime, currency: Currency, amount: int) -> Payout | Rejection:

@@ -41,12 +41,12 @@ class ToldPayment:
         return self.event.organization, document_of(self.event)
 
     @property
-    def unblocks(self) -> str | None:
-        """The reason for which others of its document wait for just this."""
+    def unblocks(self) -> frozenset[str]:
+        """The reasons for which others of its document wait for just this."""
         if isinstance(self.event, PaymentReceived):
-            return "unknown-payment"
+            return frozenset({"unknown-payment", "unknown-dispute"})
         is_opened = isinstance(self.event, PaymentDisputed) and self.event.status == "opened"
-        return "unknown-dispute" if is_opened else None
+        return frozenset({"unknown-dispute"} if is_opened else ())
 
 
 def document_of(event: AnyPaymentEvent) -> str:

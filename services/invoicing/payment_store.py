@@ -300,7 +300,7 @@ async def insert_refund(connection: Connection, row: Mapping[str, Any]) -> bool:
                 "reason",
                 "posting",
                 "created_at",
-            )  # fmt: skip
+            )
         ),
     )
     return bool(stored)

@@ -31,6 +31,7 @@ from services.invoicing.invoices import issue_posting, standing_of
 from services.invoicing.payment_store import AllocationRow, CreditKey, PaymentRow
 from services.invoicing.posting_requests import PostingWish, Prepared, document_name, prepare, want
 from services.invoicing.rejections import reject
+from services.invoicing.rows import Row
 
 CANDIDATES_MAX: Final = 200
 """Open invoices of one customer that a payment is tried on, oldest due first."""
@@ -70,8 +71,8 @@ class ReceivedPayment:
 class Recorded(NamedTuple):
     """A payment as it is stored; `is_new` is False where it was recorded before."""
 
-    row: Mapping[str, Any]
-    allocations: Sequence[Mapping[str, Any]]
+    row: Row
+    allocations: Sequence[Row]
     is_new: bool
 
 
@@ -135,7 +136,7 @@ def _fault(payment: ReceivedPayment) -> Rejection | None:
     return None
 
 
-def _again(payment: ReceivedPayment, row: Mapping[str, Any]) -> Recorded | Rejection:
+def _again(payment: ReceivedPayment, row: Row) -> Recorded | Rejection:
     """A payment that is recorded: the same one, or another one under its name."""
     if (row["ledger"], row["currency"], int(row["amount"])) != (
         payment.ledger, payment.currency.code, payment.amount,
@@ -151,7 +152,7 @@ def _again(payment: ReceivedPayment, row: Mapping[str, Any]) -> Recorded | Rejec
 class _Receivables:
     """The invoices that payments of one batch may be on, as they stand after those before."""
 
-    rows: dict[InvoiceKey, Mapping[str, Any]]
+    rows: dict[InvoiceKey, Row]
     standings: dict[InvoiceKey, domain.Standing]
     by_word: Mapping[tuple[str, str, str], Sequence[UUID]]
     by_customer: Mapping[tuple[str, str, UUID, str], Sequence[UUID]]
@@ -265,9 +266,7 @@ def _placed_by_hand(payment: ReceivedPayment, customer: UUID | None, receivables
     return _Placed(payment, customer, allocations, 0, left, None)
 
 
-def _not_for(
-    payment: ReceivedPayment, row: Mapping[str, Any] | None, customer: UUID | None, pointer: str
-) -> Rejection | None:
+def _not_for(payment: ReceivedPayment, row: Row | None, customer: UUID | None, pointer: str) -> Rejection | None:
     """Why this invoice takes nothing of this payment."""
     if row is None or row["ledger"] != payment.ledger:
         return reject("unknown-invoice", errors=[Fault(pointer, "is no invoice of this ledger")])
@@ -389,7 +388,7 @@ async def _store(
     await payment_store.move_credit(connection, credit)
     await want(connection, [each.posting for each in placed if each.posting is not None], now)
     await put(connection, _facts(placed, receivables, now))
-    by_payment: dict[UUID, list[Mapping[str, Any]]] = {}
+    by_payment: dict[UUID, list[Row]] = {}
     for allocation in allocations:
         by_payment.setdefault(allocation.source_id, []).append(allocation._asdict())
     return {
@@ -504,7 +503,7 @@ def _facts(placed: Sequence[_Placed], receivables: _Receivables, now: datetime) 
     ]  # fmt: skip
 
 
-def changed_row(row: Mapping[str, Any], standing: domain.Standing) -> dict[str, Any]:
+def changed_row(row: Row, standing: domain.Standing) -> dict[str, Any]:
     """An invoice's row as it is after its amounts were stored."""
     amounts = standing.amounts
     return {

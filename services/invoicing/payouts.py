@@ -15,10 +15,10 @@ from libs.common.clock import derived_id
 from libs.common.db import Connection
 from libs.common.errors import Rejection
 from libs.common.money import Currency
-from services.invoicing import money_back_store, posting_rules
+from services.invoicing import payout_store, posting_rules
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
 from services.invoicing.business_events import Occasion, Place
-from services.invoicing.money_back_store import PayoutRow
+from services.invoicing.payout_store import PayoutRow
 from services.invoicing.posting_requests import PostingWish, Prepared, document_name, prepare, want
 from services.invoicing.rejections import reject
 
@@ -50,14 +50,14 @@ class Payout:
 
 async def record_payouts(connection: Connection, payouts: Sequence[Payout], now: datetime) -> list[Rejection | None]:
     """Records payouts of different names; one that is known already changes nothing. Their names are held."""
-    known = await money_back_store.known_payouts(connection, [each.name for each in payouts])
+    known = await payout_store.known_payouts(connection, [each.name for each in payouts])
     fresh = [each for each in payouts if each.name not in known]
     keys = [BooksKey(each.organization, each.ledger, each.currency.code, each.paid_on) for each in fresh]
     books = await bookkeeping_for(connection, keys)
     prepared = [_prepared(each, key, books) for each, key in zip(fresh, keys, strict=True)]
     if fresh:
         rows = [_row(each, wished) for each, wished in zip(fresh, prepared, strict=True)]
-        await money_back_store.insert_payouts(connection, rows)
+        await payout_store.insert_payouts(connection, rows)
         await want(connection, prepared, now)
     return [_again(each, known[each.name]) if each.name in known else None for each in payouts]
 

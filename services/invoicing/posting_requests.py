@@ -1,9 +1,9 @@
 """Asking the ledger: from an accounting decision to a stored request, and from its answer back to the document.
 
-    want      entry draft -> posting (its id derived from the document) + movements + outbox       requested
-                          -> the posting it depends on is not posted yet                           waiting
-                          -> no rate is known yet                                                  waiting, value missing
-                          -> no account for a role                                                 needs-attention
+    want      entry draft -> posting (its id derived from the document) + movements + outbox     requested
+                          -> the posting it depends on is not posted yet                         waiting
+                          -> no rate is known yet                                                waiting, no value
+                          -> no account for a role                                               needs-attention
     answered  posted      -> sequence on posting and movements, those that waited for it are requested, documents say so
               rejected    -> needs-attention, with the ledger's own words
     retry     needs-attention, or waiting for a rate -> made again of its draft; a refused attempt gives way to the next
@@ -13,7 +13,7 @@ instance or a restored database asks for the same entry, and the ledger answers 
 here takes the transaction of its caller and works on any number of documents of any organizations at once.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -35,6 +35,7 @@ from services.invoicing import posting_store
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
 from services.invoicing.entry_drafts import EntryDraft, entry_request, mirrored, movements
 from services.invoicing.posting_store import Key, MovementRow, PostedRow, PostingRow, RejectedRow
+from services.invoicing.rows import Row
 
 RESEND_FIRST: Final = timedelta(seconds=30)
 RESEND_LONGEST: Final = timedelta(minutes=15)
@@ -112,7 +113,7 @@ class RejectedAnswer(NamedTuple):
     attempt: int
     code: str
     detail: str
-    facts: Mapping[str, Any]
+    facts: Row
 
 
 Answer = PostedAnswer | RejectedAnswer
@@ -286,7 +287,7 @@ class _Row(NamedTuple):
     value: bytes
 
 
-async def _send(connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime) -> None:
+async def _send(connection: Connection, rows: Sequence[Row], now: datetime) -> None:
     """Puts stored requests into the outbox."""
     await put(
         connection,
@@ -382,7 +383,7 @@ async def _tried(connection: Connection, prepared: Prepared, type_: str, attempt
     return state
 
 
-def _reversed_entry(row: Mapping[str, Any]) -> UUID | None:
+def _reversed_entry(row: Row) -> UUID | None:
     """A reversal's entry stands in its request, which never lacks a rate or an account."""
     if row["type"] != REVERSAL_WANTED.name or row["value"] is None:
         return None

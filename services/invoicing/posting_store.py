@@ -177,7 +177,8 @@ async def mark_rejected(connection: Connection, rows: Sequence[RejectedRow]) -> 
         """
         update postings p
            set state = 'needs-attention', resend_at = null, rejection = answer.rejection::jsonb
-          from unnest($1::text[], $2::uuid[], $3::integer[], $4::text[]) as answer (organization, id, attempt, rejection)
+          from unnest($1::text[], $2::uuid[], $3::integer[], $4::text[])
+               as answer (organization, id, attempt, rejection)
          where p.organization = answer.organization and p.id = answer.id and p.state = 'requested'
            and p.attempt = answer.attempt
         returning p.organization, p.id, p.document, p.ledger
@@ -321,7 +322,8 @@ async def show_on_documents(connection: Connection, documents: Sequence[tuple[st
                 when bool_or(p.state in ('waiting', 'requested')) then 'requested'
                 when bool_or(p.state = 'posted') then 'posted'
                 else 'none' end as posting
-        from (select distinct organization, document from unnest($1::text[], $2::text[]) as d (organization, document)) d
+        from (select distinct organization, document
+              from unnest($1::text[], $2::text[]) as shown (organization, document)) d
         join postings p on p.organization = d.organization and p.document = d.document
         group by p.organization, p.document
         """,

@@ -30,6 +30,7 @@ from services.invoicing.payment_store import AllocationRow
 from services.invoicing.payments import store_standings
 from services.invoicing.posting_requests import prepare, want
 from services.invoicing.rejections import reject
+from services.invoicing.rows import Row
 from services.invoicing.words import amount_text
 
 Event = Literal["refund", "returned", "dispute_opened"]
@@ -37,7 +38,7 @@ Event = Literal["refund", "returned", "dispute_opened"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackWish:
-    """So much of a payment goes back; None is all that is left. `name` is the refund's, return's or dispute's own id."""
+    """So much of a payment goes back (None: all that is left). `name` is the refund's, return's or dispute's own id."""
 
     organization: str
     payment: UUID
@@ -103,7 +104,7 @@ async def take_back(connection: Connection, wish: BackWish, now: datetime) -> Do
 _SAID = {"refund": "Refund", "returned": "Return", "dispute_opened": "Dispute"}
 
 
-async def _taken(connection: Connection, row: Mapping[str, Any], wish: BackWish, now: datetime) -> _Taken | Rejection:
+async def _taken(connection: Connection, row: Row, wish: BackWish, now: datetime) -> _Taken | Rejection:
     """Where it is taken from; the invoices that are open again are held."""
     organization = wish.organization
     standing = await payment_store.allocations_of(connection, organization, row["id"])
@@ -141,7 +142,7 @@ async def _taken(connection: Connection, row: Mapping[str, Any], wish: BackWish,
     return _Taken(back, sources, undone, standings)
 
 
-def _undoing(of: Mapping[str, Any], part: int, wish: BackWish, organization: str, now: datetime) -> list[AllocationRow]:
+def _undoing(of: Row, part: int, wish: BackWish, organization: str, now: datetime) -> list[AllocationRow]:
     """The row that takes an allocation back, and where only a part goes, the rest allocated anew."""
     whole = int(of["amount"])
 
@@ -157,7 +158,7 @@ def _undoing(of: Mapping[str, Any], part: int, wish: BackWish, organization: str
     return rows
 
 
-async def _store(connection: Connection, row: Mapping[str, Any], wish: BackWish, taken: _Taken) -> None:
+async def _store(connection: Connection, row: Row, wish: BackWish, taken: _Taken) -> None:
     kept = taken.kept
     on_invoices = sum(part for _, part in kept.allocations)
     placing = {
@@ -181,7 +182,7 @@ async def _store(connection: Connection, row: Mapping[str, Any], wish: BackWish,
         await payment_store.move_credit(connection, {credit_key: -kept.credit})
 
 
-def _document(row: Mapping[str, Any], wish: BackWish, taken: _Taken) -> dict[str, Any]:
+def _document(row: Row, wish: BackWish, taken: _Taken) -> dict[str, Any]:
     kept = taken.kept
     return {
         "organization": wish.organization,
@@ -208,7 +209,7 @@ def _document(row: Mapping[str, Any], wish: BackWish, taken: _Taken) -> dict[str
     }
 
 
-def _words(document: Mapping[str, Any]) -> dict[str, Any]:
+def _words(document: Row) -> dict[str, Any]:
     currency = document["currency"]
     return {
         "id": document["id"],
@@ -256,9 +257,7 @@ async def end_dispute(connection: Connection, end: DisputeEnd, now: datetime) ->
     return Done({"id": dispute["id"], "status": end.status}, OK)
 
 
-async def _won(
-    connection: Connection, row: Mapping[str, Any], dispute: Mapping[str, Any], end: DisputeEnd, now: datetime
-) -> Rejection | None:
+async def _won(connection: Connection, row: Row, dispute: Row, end: DisputeEnd, now: datetime) -> Rejection | None:
     amount, currency = int(dispute["amount"]), ISO_4217[row["currency"]]
     key = BooksKey(end.organization, row["ledger"], row["currency"], end.on)
     books = await bookkeeping_for(connection, [key])

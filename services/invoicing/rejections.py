@@ -15,6 +15,7 @@ REJECTIONS: Mapping[str, str] = {
     "unknown-customer": "There is no such customer.",
     "unknown-payment": "There is no such payment.",
     "unknown-dispute": "There is no such dispute.",
+    "unknown-parked-message": "There is no such parked message.",
     "unknown-allocation": "The payment has no such allocation.",
     "unknown-credit-note": "There is no such credit note.",
     "unknown-write-off": "There is no such write-off.",
@@ -30,6 +31,7 @@ REJECTIONS: Mapping[str, str] = {
     "product-code-taken": "A product with this code exists already.",
     "validity-out-of-order": "A stretch of time ends after it begins.",
     "tax-rate-overlaps": "The tax code has another meaning in this stretch of time.",
+    "duplicate-payout": "A payout of this provider with this id is recorded already, with other content.",
     "credited-twice": "A credit note is by lines or by an amount.",
     "allocated-twice": "A payment is on one invoice, or on a list of them.",
     "no-open-invoice": "The customer has no open invoice in this currency.",
@@ -42,6 +44,11 @@ REJECTIONS: Mapping[str, str] = {
     "invoice-void": "The invoice is void: nothing is owed on it.",
     "void-not-allowed": "Only an issued invoice that nothing was paid, credited or written off of is made void.",
     "already-undone": "It is undone already.",
+    "dispute-settled": "The dispute has ended already, in another way.",
+    "ledger-differs": "It belongs to another ledger.",
+    "queued": "An earlier message about the same document waits.",
+    "not-waiting": "The message does not wait any more.",
+    "document-differs": "A fixed message is about the same organization and document.",
     "no-lines": "An invoice has at least one line.",
     "too-many-lines": "An invoice has at most 1,000 lines.",
     "unknown-currency": "The currency is not in ISO 4217.",
@@ -89,29 +96,35 @@ REJECTIONS: Mapping[str, str] = {
 
 PRECEDENCE = {code: rank for rank, code in enumerate(REJECTIONS)}
 
-CONFLICTS = frozenset(
+CONFLICTS: frozenset[str] = frozenset(
     {
         "already-undone",
         "customer-erased",
+        "dispute-settled",
         "duplicate-customer",
         "duplicate-payment",
+        "duplicate-payout",
         "invoice-void",
         "not-a-draft",
+        "not-waiting",
         "product-code-taken",
         "version-conflict",
     }
 )
 """Answered as 409 over HTTP."""
 
-NOT_FOUND = frozenset(
+NOT_FOUND: frozenset[str] = frozenset(
     {
         "unknown-allocation",
         "unknown-credit-note",
         "unknown-customer",
+        "unknown-dispute",
         "unknown-invoice",
+        "unknown-parked-message",
         "unknown-payment",
         "unknown-posting",
         "unknown-product",
+        "unknown-write-off",
     }
 )
 """Answered as 404 over HTTP where the address names it; 422, with its place, where the body does."""

@@ -1,8 +1,7 @@
-"""The loop that asks again: what the ledger did not answer in time is sent again, byte by byte; what waits for a rate is
-tried again.
+"""The loop that asks again: what the ledger did not answer in time is sent once more, what waits for a rate is tried.
 
-Each time a posting is put off for twice as long. While the request topic is behind (`lags` says so) nothing is sent: the
-answers are on their way, and sending more would only make the queue longer.
+Sent are the stored bytes, and each time the posting is put off for twice as long. While the request topic is behind
+(`lags` says so) nothing is sent: the answers are on their way, and more requests only make the queue longer.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ answer it with an error would only make the provider send the same again for day
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -51,13 +51,14 @@ RETRY_BATCH: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What webhooks are taken with. `pool` is the writer's."""
+    """What webhooks are taken with. `pool` is the writer's; `committed` is called after each effect."""
 
     pool: Pool
     clock: Clock
     sealer: Sealer
     certificates: Certificates
     apply: Apply
+    committed: Callable[[], None] = lambda: None
 
     async def receive(self, provider: str, code: str, headers: Mapping[str, str], raw: bytes) -> Outcome:
         """One webhook. Raises Problem 404 for an unknown address, 400 for a signature that is not right."""
@@ -137,6 +138,7 @@ class Intake:
                 raise
             log.warning("webhook-stays-stored", endpoint=endpoint.code, error=str(error) or repr(error))
             return "stored"
+        self.committed()
         return outcome
 
     async def _take(

@@ -1,13 +1,12 @@
 """How documents are told to callers: amounts as text in major units, the same members wherever a document appears."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
 
 from libs.common.money import ISO_4217, to_text
-
-Row = Mapping[str, Any]
+from services.invoicing.rows import Row
 
 
 def amount_text(minor: Any, currency: str) -> str:

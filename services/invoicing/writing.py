@@ -1,8 +1,8 @@
 """What every route that writes does: who asks, the body checked, one answer under the caller's key, told as HTTP.
 
-A `Write` says where, who may, what is sent and what is done; `Writing` puts it into the application. The wish's key is the
-Idempotency-Key header, else the body's `client_ref` where it has one, else the wish is asked once. What was done is
-committed with its answer, and the outbox relay is woken.
+A `Write` says where, who may, what is sent and what is done; `add_write` puts it into the application. The wish's key
+is the Idempotency-Key header, else the body's `client_ref` where it has one, else the wish is asked once. What was done
+is committed with its answer, and the outbox relay is woken.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
