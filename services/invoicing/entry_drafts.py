@@ -16,7 +16,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from libs.common.errors import Fault, Rejection
-from libs.common.journal import EntryKind, Rate, Side
+from libs.common.journal import OTHER_SIDE, EntryKind, Rate, Side, position_codes
 from libs.common.money import Currency, Rounding, convert, to_text
 from services.invoicing.account_roles import CONTROLLED, TIED, Role, books_currency, resolve
 from services.invoicing.account_roles import Mapping as AccountMapping
@@ -72,7 +72,10 @@ class RuleLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryDraft:
-    """An entry before its accounts are known. A document asks once for each purpose."""
+    """An entry before its accounts are known. A document asks once for each purpose; without lines there is no need to.
+
+    A document whose amounts are all zero has a draft without lines.
+    """
 
     purpose: str
     description: str
@@ -123,6 +126,8 @@ def drafted(
     rates = _rates(booked, books)
     if isinstance(rates, Rejection):
         return rates
+    if len(lines) == 1:
+        lines, rates = (*lines, _worth_nothing(lines[0])), ()
     return EntryDraft(
         purpose=purpose,
         description=description,
@@ -145,6 +150,12 @@ def rule_lines(booked: Iterable[Part]) -> tuple[RuleLine, ...]:
         if amount
     ]
     return tuple(sorted(lines, key=lambda line: line.side == "credit"))
+
+
+def _worth_nothing(line: RuleLine) -> RuleLine:
+    """The other side of an amount that is worth less than half a cent: the currency's position, nothing behind it."""
+    position, _ = position_codes(line.currency.code)
+    return replace(line, role="rounding", side=OTHER_SIDE[line.side], party=None, account=position, tax=None)
 
 
 def _rates(booked: Sequence[Part], books: Books) -> tuple[Rate, ...] | Rejection:

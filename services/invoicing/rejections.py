@@ -10,11 +10,45 @@ from typing import Any
 from libs.common.errors import Fault, Rejection
 
 REJECTIONS: Mapping[str, str] = {
+    "key-reused-with-other-content": "This idempotency key was used before for a request with other content.",
+    "unknown-invoice": "There is no such invoice.",
+    "unknown-customer": "There is no such customer.",
+    "unknown-payment": "There is no such payment.",
+    "unknown-dispute": "There is no such dispute.",
+    "unknown-parked-message": "There is no such parked message.",
+    "unknown-allocation": "The payment has no such allocation.",
+    "unknown-credit-note": "There is no such credit note.",
+    "unknown-write-off": "There is no such write-off.",
+    "unknown-posting": "There is no such posting.",
+    "unknown-product": "There is no such product.",
+    "unknown-tax-rate": "No tax rate has this code on the tax point's day.",
+    "unknown-role": "The role is none that an account can play.",
+    "role-mapped-twice": "A role has one account in a currency.",
+    "functional-currency-missing": "The ledger's functional currency is not known here yet.",
+    "version-conflict": "What was changed is not at the version that was expected.",
+    "customer-erased": "The customer's personal data was erased; it takes no changes and no new invoices.",
+    "duplicate-customer": "A customer with this external id exists already.",
+    "product-code-taken": "A product with this code exists already.",
+    "validity-out-of-order": "A stretch of time ends after it begins.",
+    "tax-rate-overlaps": "The tax code has another meaning in this stretch of time.",
+    "duplicate-payout": "A payout of this provider with this id is recorded already, with other content.",
+    "credited-twice": "A credit note is by lines or by an amount.",
+    "allocated-twice": "A payment is on one invoice, or on a list of them.",
+    "no-open-invoice": "The customer has no open invoice in this currency.",
+    "duplicate-payment": "A payment of this provider with this id is recorded already, with other content.",
+    "line-incomplete": "A line has a product, or a price and what it is for.",
+    "dates-out-of-order": "An invoice is not due before it is issued.",
+    "base-quantity-not-positive": "A price is for a quantity greater than zero.",
     "not-a-draft": "Only a draft is issued or changed; what is issued stays as it is.",
     "not-issued": "A draft takes no payment, credit or write-off; issue it first.",
     "invoice-void": "The invoice is void: nothing is owed on it.",
     "void-not-allowed": "Only an issued invoice that nothing was paid, credited or written off of is made void.",
     "already-undone": "It is undone already.",
+    "dispute-settled": "The dispute has ended already, in another way.",
+    "ledger-differs": "It belongs to another ledger.",
+    "queued": "An earlier message about the same document waits.",
+    "not-waiting": "The message does not wait any more.",
+    "document-differs": "A fixed message is about the same organization and document.",
     "no-lines": "An invoice has at least one line.",
     "too-many-lines": "An invoice has at most 1,000 lines.",
     "unknown-currency": "The currency is not in ISO 4217.",
@@ -62,11 +96,38 @@ REJECTIONS: Mapping[str, str] = {
 
 PRECEDENCE = {code: rank for rank, code in enumerate(REJECTIONS)}
 
-CONFLICTS = frozenset({"not-a-draft", "invoice-void", "already-undone"})
+CONFLICTS: frozenset[str] = frozenset(
+    {
+        "already-undone",
+        "customer-erased",
+        "dispute-settled",
+        "duplicate-customer",
+        "duplicate-payment",
+        "duplicate-payout",
+        "invoice-void",
+        "not-a-draft",
+        "not-waiting",
+        "product-code-taken",
+        "version-conflict",
+    }
+)
 """Answered as 409 over HTTP."""
 
-NOT_FOUND: frozenset[str] = frozenset()
-"""Answered as 404 over HTTP."""
+NOT_FOUND: frozenset[str] = frozenset(
+    {
+        "unknown-allocation",
+        "unknown-credit-note",
+        "unknown-customer",
+        "unknown-dispute",
+        "unknown-invoice",
+        "unknown-parked-message",
+        "unknown-payment",
+        "unknown-posting",
+        "unknown-product",
+        "unknown-write-off",
+    }
+)
+"""Answered as 404 over HTTP where the address names it; 422, with its place, where the body does."""
 
 
 def reject(code: str, detail: str = "", errors: Sequence[Fault] = (), **facts: Any) -> Rejection:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from libs.common.errors import Rejection
 from libs.common.events import EntryWanted
+from libs.common.journal import ReversalRequest
 from libs.common.money import ISO_4217
 from services.invoicing.account_roles import Role, resolve, standard_accounts, standard_mapping
 from services.invoicing.entry_drafts import Books, EntryDraft, Movement, TaxBasis, entry_request, movements
@@ -47,7 +48,7 @@ class Ledger:
         for request in standard_accounts("USD", ["EUR", "GBP"]):
             self._decide(request, "opened")
 
-    def post(self, draft: EntryDraft | Rejection) -> EntryPosted:
+    def post(self, draft: EntryDraft | Rejection | None) -> EntryPosted:
         """The entry as the ledger records it; anything but an entry that is accepted as it stands fails."""
         assert isinstance(draft, EntryDraft), draft
         self.asked += 1
@@ -65,6 +66,11 @@ class Ledger:
         assert isinstance(record, EntryPosted)
         self.moved += movements(draft)
         return record
+
+    def reverse(self, entry: UUID, moved: Iterable[Movement]) -> None:
+        """Takes an entry back whole; `moved` is what the subledger says that does."""
+        self._decide(ReversalRequest(entry_id=entry), "posted")
+        self.moved += moved
 
     def _decide(self, request: object, verdict: str) -> Accepted:
         key = f"{verdict} {len(self.plain.state.requests)}"

@@ -1,0 +1,145 @@
+"""What lowers an invoice without money, as it is kept: write-offs, credit notes; and deferred revenue that is over."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from libs.common.db import Connection
+
+
+async def insert_write_off(connection: Connection, row: Sequence[Any]) -> None:
+    """Stores a write-off, its reversal, relief or recovery."""
+    await connection.execute(
+        """
+        insert into write_offs (organization, id, ledger, invoice, kind, amount, tax, on_date, undoes, posting,
+            created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        """,
+        *row,
+    )
+
+
+async def insert_credit_note(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Stores a credit note."""
+    await connection.execute(
+        """
+        insert into credit_notes (organization, id, ledger, invoice, customer, series, year, serial, number, currency,
+            issued_on, reason, net, tax, total, applied, to_credit, posting, content, created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19::jsonb, $20)
+        """,
+        *(
+            row[name]
+            for name in (
+                "organization",
+                "id",
+                "ledger",
+                "invoice",
+                "customer",
+                "series",
+                "year",
+                "serial",
+                "number",
+                "currency",
+                "issued_on",
+                "reason",
+                "net",
+                "tax",
+                "total",
+                "applied",
+                "to_credit",
+                "posting",
+                "content",
+                "created_at",
+            )
+        ),
+    )
+
+
+async def credit_notes_of(connection: Connection, organization: str, invoice: UUID) -> list[asyncpg.Record]:
+    """An invoice's credit notes, oldest first."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        "select * from credit_notes where organization = $1 and invoice = $2 order by created_at, id",
+        organization,
+        invoice,
+    )
+    return rows
+
+
+async def read_write_off(connection: Connection, organization: str, write_off: UUID) -> asyncpg.Record | None:
+    """One write-off."""
+    return await connection.fetchrow(
+        "select * from write_offs where organization = $1 and id = $2", organization, write_off
+    )
+
+
+async def is_write_off_undone(connection: Connection, organization: str, write_off: UUID) -> bool:
+    """Whether a write-off was taken back; its invoice is held by the caller."""
+    undone: bool = await connection.fetchval(
+        "select exists (select 1 from write_offs where organization = $1 and undoes = $2)", organization, write_off
+    )
+    return undone
+
+
+async def insert_credit_taxes(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Stores the tax rows of a credit note."""
+    if not rows:
+        return
+    await connection.execute(
+        """
+        insert into credit_note_taxes (organization, credit_note, place, category, rate, exemption_code,
+            exemption_reason, base, amount)
+        select * from unnest($1::text[], $2::uuid[], $3::smallint[], $4::text[], $5::numeric[], $6::text[], $7::text[],
+            $8::numeric[], $9::numeric[])
+        """,
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
+
+
+async def recognised_of(connection: Connection, organization: str, invoices: Sequence[UUID]) -> list[asyncpg.Record]:
+    """What of invoices' deferred lines is over: sums by invoice, line and kind."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select invoice, line, kind, sum(amount) as amount from recognitions
+        where organization = $1 and invoice = any($2) group by invoice, line, kind
+        """,
+        organization,
+        list(invoices),
+    )
+    return rows
+
+
+async def insert_recognitions(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Stores what of deferred lines is over."""
+    if not rows:
+        return
+    await connection.execute(
+        """
+        insert into recognitions (organization, id, ledger, invoice, line, kind, through_on, amount, created_at)
+        select * from unnest($1::text[], $2::uuid[], $3::text[], $4::uuid[], $5::smallint[], $6::text[], $7::date[],
+            $8::numeric[], $9::timestamptz[])
+        """,
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
+
+
+async def with_service_period(
+    connection: Connection, organization: str, ledger: str, after: UUID | None, limit: int
+) -> list[asyncpg.Record]:
+    """Ids of owed invoices that have a line with a service period, in the order of ids."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select i.id from invoices i
+        where i.organization = $1 and i.ledger = $2 and ($3::uuid is null or i.id > $3)
+          and i.status not in ('draft', 'void')
+          and exists (select 1 from invoice_lines l
+                      where l.organization = i.organization and l.invoice = i.id and l.service_to > i.issued_on)
+        order by i.id limit $4
+        """,
+        organization,
+        ledger,
+        after,
+        limit,
+    )
+    return rows
