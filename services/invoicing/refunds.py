@@ -31,7 +31,7 @@ from services.invoicing.payments import store_standings
 from services.invoicing.posting_requests import prepare, want
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
-from services.invoicing.words import amount_text
+from services.invoicing.words import amount_text, instant
 
 Event = Literal["refund", "returned", "dispute_opened"]
 
@@ -220,7 +220,7 @@ def _words(document: Row) -> dict[str, Any]:
             for name in ("amount", "fee", "from_unapplied", "from_credit", "from_allocated")
         },
         "posting": document["posting"],
-        "created_at": document["created_at"],
+        "created_at": instant(document["created_at"]),
     }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from libs.cli.exits import Exit
+from services.invoicing import rejections as invoicing
 from services.ledger.rejections import CONFLICTS, NOT_FOUND, NOT_REMEMBERED, REJECTIONS
 
 _CODE_IN_SOURCE = re.compile(
@@ -43,6 +44,14 @@ def test_rejections_that_leave_no_trace_say_so(page: str) -> None:
     assert silent == NOT_REMEMBERED
 
 
+def test_rejections_of_invoicing_stand_in_order_with_their_status(page: str) -> None:
+    rows = _section(page, "Rejections of invoicing")
+    assert [row[0] for row in rows] == list(invoicing.REJECTIONS)
+    for code, status, *_ in rows:
+        wanted = "404 or 422" if code in invoicing.NOT_FOUND else "409" if code in invoicing.CONFLICTS else "422"
+        assert (code, status) == (code, wanted)
+
+
 def _problems(repository: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for folder in ("libs/common", "services"):
@@ -58,7 +67,7 @@ def test_every_problem_of_the_source_is_explained(page: str, repository: Path) -
     explained = {row[0]: row[1] for row in _section(page, "Refused before the ledger looks")}
     problems = _problems(repository)
     assert len(problems) > 20, "the source is not read any more as it was"
-    for code in REJECTIONS:
+    for code in (*REJECTIONS, *invoicing.REJECTIONS):
         problems.pop(code, None)
     assert {code: set(status.split(" or ")) for code, status in explained.items()} == problems
 
