@@ -232,7 +232,7 @@ def rotate(
     """Put a new key in front; the service reads it at its start.
 
     Of keys that sign chain heads the public halves of the older ones are kept. Keys that seal customers' data are kept
-    whole until invoicing has sealed everything with the new one (invoicing_sealed_by_old_keys is 0); then --drop-old.
+    whole until invoicing has sealed everything with the new one (the metric invoicing_resealed is 1); then --drop-old.
     """
     if drop_old and not customers:
         raise Ended("--drop-old needs --customers: what an older key signed is checked for ever.", Exit.USAGE)

@@ -175,9 +175,9 @@ INVOICING_OLDEST_REQUEST_SECONDS = _gauge(
     "invoicing_oldest_request_seconds", "s", [], "Age of the oldest request that the ledger has not answered.",
     "Growing: the ledger, its topics or the consumer of answers stand still; requests are sent again by themselves.",
 )  # fmt: skip
-INVOICING_SEALED_BY_OLD_KEYS = _gauge(
-    "invoicing_sealed_by_old_keys", "values", [], "Sealed values that an older key than the newest opens.",
-    "0 after a rotation: old keys may be dropped. Stays above 0: read the log, and keep the old keys.",
+INVOICING_RESEALED = _gauge(
+    "invoicing_resealed", "1", [], "1 when everything sealed is sealed with the newest key, 0 until then.",
+    "1 after a rotation: older keys may be dropped. Stays 0: read the log, and keep the older keys.",
 )  # fmt: skip
 INVOICING_PAYMENT_EVENTS = _counter(
     "invoicing_payment_events_total", "events", ["outcome"],

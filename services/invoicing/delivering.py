@@ -69,7 +69,8 @@ class PublicResolver(AbstractResolver):
 
 def wait_after(tries: int) -> timedelta:
     """How long after so many tries the next one is due."""
-    return min(LONGEST_WAIT, FIRST_WAIT * 3 ** min(tries - 1, 10))
+    factor: int = 3 ** min(tries - 1, 10)
+    return min(LONGEST_WAIT, FIRST_WAIT * factor)
 
 
 class Delivering:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from libs.common.errors import Fault, Rejection
-from libs.common.journal import EntryKind, Rate, Side
+from libs.common.journal import OTHER_SIDE, EntryKind, Rate, Side, position_codes
 from libs.common.money import Currency, Rounding, convert, to_text
 from services.invoicing.account_roles import CONTROLLED, TIED, Role, books_currency, resolve
 from services.invoicing.account_roles import Mapping as AccountMapping
@@ -72,7 +72,10 @@ class RuleLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryDraft:
-    """An entry before its accounts are known. A document asks once for each purpose."""
+    """An entry before its accounts are known. A document asks once for each purpose; without lines there is no need to.
+
+    A document whose amounts are all zero has a draft without lines.
+    """
 
     purpose: str
     description: str
@@ -87,28 +90,29 @@ Movement = tuple[Role, str | None, str, int]
 
 
 def in_books(parts: Sequence[Part], books: Books) -> list[Part] | Rejection:
-    """The parts in the currency in which each goes to the books."""
-    booked = list(parts)
+    """The parts in the currency in which each goes to the books, those of nothing left out."""
+    booked = [part for part in parts if part.amount]
     foreign: dict[str, list[int]] = {}
-    for place, part in enumerate(parts):
+    for place, part in enumerate(booked):
         if books_currency(part.role, part.currency.code, books.mapping, books.functional.code) != part.currency.code:
             foreign.setdefault(part.currency.code, []).append(place)
     for code, places in foreign.items():
         rate = books.rates.get(code)
         if rate is None:
             return _rate_missing(code, books.functional.code)
-        currency = parts[places[0]].currency
-
-        def worth(amount: int, currency: Currency = currency, rate: Decimal = rate) -> int:
-            return convert(amount, currency, books.functional, rate, Rounding.HALF_EVEN)
-
-        worths = {place: worth(parts[place].amount) for place in places}
-        left = worth(sum(parts[place].amount for place in places)) - sum(worths.values())
-        largest = max(places, key=lambda place: (parts[place].tax is None, abs(parts[place].amount)))
-        worths[largest] += left
-        for place, amount in worths.items():
-            booked[place] = replace(parts[place], amount=amount, currency=books.functional)
+        for place, part in zip(places, _converted([booked[place] for place in places], rate, books), strict=True):
+            booked[place] = part
     return booked
+
+
+def _converted(parts: list[Part], rate: Decimal, books: Books) -> list[Part]:
+    """Parts of one currency in the functional one: together exactly what their sum is worth."""
+    currency = parts[0].currency
+    worths = [convert(part.amount, currency, books.functional, rate, Rounding.HALF_EVEN) for part in parts]
+    whole = convert(sum(part.amount for part in parts), currency, books.functional, rate, Rounding.HALF_EVEN)
+    largest = max(range(len(parts)), key=lambda place: (parts[place].tax is None, abs(parts[place].amount)))
+    worths[largest] += whole - sum(worths)
+    return [replace(part, amount=worth, currency=books.functional) for part, worth in zip(parts, worths, strict=True)]
 
 
 def drafted(
@@ -122,6 +126,8 @@ def drafted(
     rates = _rates(booked, books)
     if isinstance(rates, Rejection):
         return rates
+    if len(lines) == 1:
+        lines, rates = (*lines, _worth_nothing(lines[0])), ()
     return EntryDraft(
         purpose=purpose,
         description=description,
@@ -144,6 +150,12 @@ def rule_lines(booked: Iterable[Part]) -> tuple[RuleLine, ...]:
         if amount
     ]
     return tuple(sorted(lines, key=lambda line: line.side == "credit"))
+
+
+def _worth_nothing(line: RuleLine) -> RuleLine:
+    """The other side of an amount that is worth less than half a cent: the currency's position, nothing behind it."""
+    position, _ = position_codes(line.currency.code)
+    return replace(line, role="rounding", side=OTHER_SIDE[line.side], party=None, account=position, tax=None)
 
 
 def _rates(booked: Sequence[Part], books: Books) -> tuple[Rate, ...] | Rejection:

@@ -16,10 +16,26 @@ from libs.common.errors import Misconfigured
 from libs.common.http import create_app
 from libs.common.outbox import Relay
 from libs.common.sealing import read_sealer
+from services.invoicing.answers_consumer import AnswersConsumer
+from services.invoicing.api import InvoicingApi, MessagesApi
+from services.invoicing.customers import reseal_customers
+from services.invoicing.deliveries_consumer import DeliveriesConsumer
+from services.invoicing.delivering import Delivering
 from services.invoicing.facts_consumer import FactsConsumer
 from services.invoicing.gauge_reads import Underway, underway
+from services.invoicing.parked_sweep import ParkedSweep
+from services.invoicing.payment_effects import apply
+from services.invoicing.payments_consumer import PaymentsConsumer
 from services.invoicing.pools import MIGRATIONS, create_writer_pool
 from services.invoicing.rates_consumer import RatesConsumer
+from services.invoicing.redrafting import redraft
+from services.invoicing.resealing import Resealing
+from services.invoicing.resending import Resending
+from services.invoicing.tying import TieOutGauge
+from services.invoicing.webhook_certificates import Certificates
+from services.invoicing.webhook_intake import Intake
+from services.invoicing.webhook_resealing import reseal_secrets, reseal_webhooks
+from services.invoicing.writing import Tools
 
 VERSION: Final = "0.1.0"
 log = telemetry.get_logger("services.invoicing.main")
@@ -50,6 +66,11 @@ class InvoicingSettings(settings.ServiceSettings):
         alias="LEDGERBUS_INVOICING_SEALING_KEYS",
         description="file of the keys that seal customers' personal data; keep it apart from the database's backups",
     )
+    private_webhooks: bool = Field(
+        False,
+        alias="LEDGERBUS_INVOICING_PRIVATE_WEBHOOKS",
+        description="our own webhooks may go to private addresses over http; for one's own machine",
+    )
 
 
 async def migrate(chosen: InvoicingSettings) -> None:
@@ -78,17 +99,22 @@ async def start() -> int:
         raise Misconfigured("set LEDGERBUS_JWKS_FILE or LEDGERBUS_JWKS_URL: where the keys of tokens are")
     verifier = Verifier(chosen.jwt_issuer, chosen.jwt_audience, jwks)
     await verifier.start()
-    read_sealer(chosen.sealing_keys)
+    sealer = read_sealer(chosen.sealing_keys)
     await migrate(chosen)
-    kafka = KafkaSettings.of(chosen)
-    publisher = Publisher(kafka, name="invoicing")
+    publisher = Publisher(KafkaSettings.of(chosen), name="invoicing")
     await publisher.start()
     writer = await create_writer_pool(chosen.writer_dsn.get_secret_value(), max_size=chosen.writer_connections)
     reader = await db.create_pool(chosen.reader_dsn.get_secret_value(), name="invoicing-reader", max_size=8)
     auditor = await db.create_pool(chosen.auditor_dsn.get_secret_value(), name="invoicing-auditor", max_size=4)
     relay = Relay(chosen.writer_dsn.get_secret_value(), publisher.publish, name="invoicing")
+    private = chosen.private_webhooks
+    delivering = Delivering(writer, now, sealer, private_allowed=private)
+    intake = Intake(writer, now, sealer, Certificates(), apply)
     readiness = runtime.Readiness()
     app = create_app("invoicing", VERSION, readiness=readiness, verifier=verifier)
+    tools = Tools(writer, reader, now, sealer, relay.wake)
+    InvoicingApi(tools).add_to(app)
+    MessagesApi(tools, apply, intake, delivering, private).add_to(app)
     metrics.BUILD_INFO.labels("invoicing", VERSION).set(1)
     return await runtime.run(
         "invoicing",
@@ -97,8 +123,13 @@ async def start() -> int:
         port=chosen.http_port,
         tasks={
             "outbox": relay.run,
-            "rates": RatesConsumer(writer, now, kafka, member=chosen.member).run,
-            "facts": FactsConsumer(writer, now, kafka, member=chosen.member).run,
+            **_consumers(chosen, writer, relay, delivering),
+            "resending": Resending(writer, now, wake=relay.wake, redraft=redraft).run,
+            "parked": ParkedSweep(writer, now, apply, committed=relay.wake).run,
+            "webhooks": intake.run,
+            "delivering": delivering.run,
+            "tie-out": TieOutGauge(auditor).run,
+            "resealing": Resealing(writer, sealer, [reseal_customers, reseal_secrets, reseal_webhooks]).run,
             "gauges": observing(auditor, {"writer": writer, "reader": reader, "auditor": auditor}),
         },
         closers=[
@@ -111,6 +142,20 @@ async def start() -> int:
         ],
         readiness=readiness,
     )
+
+
+def _consumers(
+    chosen: InvoicingSettings, writer: db.Pool, relay: Relay, delivering: Delivering
+) -> Mapping[str, runtime.Task]:
+    """What invoicing hears, each topic in a group of its own."""
+    kafka, member = KafkaSettings.of(chosen), chosen.member
+    return {
+        "answers": AnswersConsumer(writer, now, kafka, wake=relay.wake, member=member).run,
+        "payments": PaymentsConsumer(writer, now, kafka, apply, committed=relay.wake, member=member).run,
+        "rates": RatesConsumer(writer, now, kafka, member=member).run,
+        "facts": FactsConsumer(writer, now, kafka, member=member).run,
+        "deliveries": DeliveriesConsumer(writer, now, kafka, committed=delivering.wake, member=member).run,
+    }
 
 
 def observing(auditor: db.Pool, pools: Mapping[str, db.Pool]) -> runtime.Task:

@@ -27,6 +27,7 @@ from libs.common.errors import Problem, Rejection
 from libs.common.http import App, requires, router
 from libs.common.problems import rejection_problem
 from services.invoicing import parked_reads, parked_store, parking
+from services.invoicing.asking import status_of
 from services.invoicing.parking import Apply
 
 PREFIX: Final = "/api/v1"
@@ -164,7 +165,7 @@ def _found(row: asyncpg.Record | None, id_: int) -> asyncpg.Record:
 
 
 def _problem(rejection: Rejection) -> Problem:
-    return rejection_problem(rejection, {"unknown-parked-message": 404, "not-waiting": 409}.get(rejection.code, 422))
+    return rejection_problem(rejection, status_of(rejection))
 
 
 def _seen_by(organization: str) -> Mapping[str, str]:

@@ -24,6 +24,7 @@ class ParkedMessage(NamedTuple):
     event_source: str
     event_id: str
     type: str
+    told_at: datetime
     value: bytes
     headers: str
     reason: str
@@ -39,6 +40,7 @@ class ParkedRow(NamedTuple):
     event_source: str
     event_id: str
     type: str
+    told_at: datetime
     value: bytes
     reason: str
 
@@ -63,18 +65,18 @@ async def park(connection: Connection, messages: Sequence[ParkedMessage], at: da
     """In their order. What is parked already stays as it is."""
     await connection.execute(
         """
-        insert into parked (organization, document, topic, partition, offset_, event_source, event_id, type, value,
-            headers, reason, facts, parked_at)
-        select organization, document, topic, partition, offset_, event_source, event_id, type, value, headers, reason,
-            facts, $13
+        insert into parked (organization, document, topic, partition, offset_, event_source, event_id, type, told_at,
+            value, headers, reason, facts, parked_at)
+        select organization, document, topic, partition, offset_, event_source, event_id, type, told_at, value, headers,
+            reason, facts, $14
         from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::text[], $7::text[], $8::text[],
-                $9::bytea[], $10::text[], $11::text[], $12::jsonb[])
+                $9::timestamptz[], $10::bytea[], $11::text[], $12::text[], $13::jsonb[])
             with ordinality as message (organization, document, topic, partition, offset_, event_source, event_id, type,
-                value, headers, reason, facts, place)
+                told_at, value, headers, reason, facts, place)
         order by place
         on conflict on constraint parked_once do nothing
         """,
-        *(list(column) for column in zip(*(each[:11] for each in messages), strict=True)),
+        *(list(column) for column in zip(*(each[:12] for each in messages), strict=True)),
         [orjson.dumps(each.facts).decode() for each in messages],
         at,
     )
@@ -84,7 +86,8 @@ async def lock_waiting(connection: Connection, document: Document) -> list[Parke
     """The messages that wait for a document, in their order, locked against another who releases them."""
     rows = await connection.fetch(
         """
-        select id, organization, document, event_source, event_id, type, coalesce(fixed, value) as value, reason
+        select id, organization, document, event_source, event_id, type, told_at, coalesce(fixed, value) as value,
+            reason
         from parked where organization = $1 and document = $2 and state = 'waiting'
         order by id for update
         """,
@@ -134,13 +137,16 @@ async def fix(connection: Connection, id_: int, value: bytes, note: str) -> None
 
 
 async def releasable_documents(connection: Connection, limit: int) -> list[Document]:
-    """Documents whose first message waits for a payment that is there by now."""
+    """Documents with a message that waits for a payment that is there by now, or for a rate or a mapping."""
     rows = await connection.fetch(
         """
         select distinct p.organization, p.document
         from parked p
-        join payments y on y.organization = p.organization and y.provider || '/' || y.payment_id = p.document
-        where p.state = 'waiting' and p.reason = 'unknown-payment'
+        where p.state = 'waiting' and (p.reason in ('rate-missing', 'mapping-missing')
+            or p.reason = 'unknown-payment' and exists (
+                select from payments y
+                where y.organization = p.organization and y.provider = split_part(p.document, '/', 1)
+                  and y.payment_id = substr(p.document, strpos(p.document, '/') + 1)))
         limit $1
         """,
         limit,

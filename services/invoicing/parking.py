@@ -16,19 +16,17 @@ from datetime import datetime
 from typing import Final
 
 from libs.common.db import Connection
-from libs.common.errors import Poison, Rejection
+from libs.common.errors import Fault, Poison, Rejection
 from libs.common.inbox import unseen
 from services.invoicing import parked_store, payment_store
-from services.invoicing.parked_store import Document, ParkedMessage
+from services.invoicing.parked_store import Document, ParkedMessage, ParkedRow
 from services.invoicing.payment_messages import ToldPayment, document_of, read_event
+from services.invoicing.rejections import reject
 
 Apply = Callable[[Connection, Sequence[ToldPayment], datetime], Awaitable[Sequence[Rejection | None]]]
 """Gives events of different documents their effect, all in one go; a rejection has left nothing behind."""
 
-UNKNOWN_PAYMENT: Final = "unknown-payment"
-"""The reason that ends by itself: the payment is still to be heard of."""
-
-QUEUED: Final = Rejection("queued", "An earlier message of this document waits.")
+QUEUED: Final = reject("queued")
 
 
 @dataclass(slots=True)
@@ -56,7 +54,7 @@ async def take(connection: Connection, told: Sequence[ToldPayment], at: datetime
         going: list[ToldPayment] = []
         for each in round_:
             reason = waiting.get(each.document)
-            if reason is None or (each.begins and reason == UNKNOWN_PAYMENT):
+            if reason is None or reason in each.unblocks:
                 going.append(each)
             else:
                 parked.append(_parked(each, QUEUED))
@@ -106,52 +104,66 @@ def _rounds(told: Sequence[ToldPayment], fresh: set[tuple[str, str]], taken: Tak
 def _parked(told: ToldPayment, rejection: Rejection) -> ParkedMessage:
     facts: Mapping[str, object] = {"detail": rejection.detail, **rejection.facts}
     return ParkedMessage(
-        *told.document, told.topic, told.partition, told.offset, told.source, told.event_id, told.type, told.value,
-        told.headers, rejection.code, facts,
+        *told.document, told.topic, told.partition, told.offset, told.source, told.event_id, told.type, told.told_at,
+        told.value, told.headers, rejection.code, facts,
     )  # fmt: skip
 
 
 async def release(connection: Connection, document: Document, at: datetime, apply: Apply, by: str) -> int:
     """Applies what waits for a document, in its order, until one is refused; gives how many wait no more.
 
-    What queued behind the refused one keeps waiting, and the refused one says why.
+    Where the first waits for just what another of them says (a dispute's end for its opening), that one goes before it.
+    What is refused says why, and what queued behind it keeps waiting.
     """
     await payment_store.hold_payments(connection, [held_name(document)])
+    waiting = [(row.id, _told(row)) for row in await parked_store.lock_waiting(connection, document)]
     done: list[int] = []
-    for row in await parked_store.lock_waiting(connection, document):
-        told = ToldPayment(read_event(row.type, row.value), row.type, row.event_source, row.event_id, row.value)
-        (rejection,) = await apply(connection, [told], at)
-        if rejection is not None:
-            facts = {"detail": rejection.detail, **rejection.facts}
-            await parked_store.still_waiting(connection, row.id, rejection.code, facts)
-            break
-        done.append(row.id)
+    while waiting:
+        reason = await _try(connection, waiting[0], at, apply)
+        place = 0
+        if reason is not None:
+            place = next((each for each, (_, told) in enumerate(waiting) if each and reason in told.unblocks), 0)
+            if not place or await _try(connection, waiting[place], at, apply) is not None:
+                break
+        done.append(waiting.pop(place)[0])
     if done:
         await parked_store.settle(connection, done, "released", at, by)
     return len(done)
+
+
+async def _try(connection: Connection, waiting: tuple[int, ToldPayment], at: datetime, apply: Apply) -> str | None:
+    """Gives a waiting message its effect; or the code of its rejection, which it says from now on."""
+    id_, told = waiting
+    (rejection,) = await apply(connection, [told], at)
+    if rejection is None:
+        return None
+    facts = {"detail": rejection.detail, **rejection.facts}
+    await parked_store.still_waiting(connection, id_, rejection.code, facts)
+    return rejection.code
+
+
+def _told(row: ParkedRow) -> ToldPayment:
+    event = read_event(row.type, row.value)
+    return ToldPayment(event, row.type, row.event_source, row.event_id, row.told_at, row.value)
 
 
 async def fix(connection: Connection, organization: str, id_: int, value: bytes, note: str) -> Rejection | None:
     """Puts other words in the place of a waiting message's, about the same document; the old ones are kept."""
     row = await parked_store.lock_one(connection, organization, id_)
     if row is None:
-        return Rejection("unknown-parked-message", "There is no such parked message.")
+        return reject("unknown-parked-message", id=id_)
     if row["state"] != "waiting":
         return not_waiting(row["state"])
     try:
         event = read_event(row["type"], value)
     except Poison as poison:
-        return Rejection("malformed", poison.detail, {"pointer": poison.pointer})
+        return Rejection("malformed", poison.detail, errors=[Fault("/value" + poison.pointer, poison.detail)])
     if (event.organization, document_of(event)) != (organization, row["document"]):
-        return Rejection(
-            "document-differs",
-            "A fixed message is about the same organization and document.",
-            {"document": row["document"]},
-        )
+        return reject("document-differs", document=row["document"])
     await parked_store.fix(connection, id_, value, note)
     return None
 
 
 def not_waiting(state: str) -> Rejection:
     """Why it is left alone: it had its effect, or a person decided that it has none."""
-    return Rejection("not-waiting", f"The message does not wait: it is {state}.", {"state": state})
+    return reject("not-waiting", f"It is {state}.", state=state)

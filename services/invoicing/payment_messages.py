@@ -1,12 +1,13 @@
 """A payment event as it reached us, over Kafka or by a webhook: what it says, and which document it is about."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from pydantic import ValidationError
 
 from libs.common.errors import Poison
-from libs.common.events_payments import PAYMENT_EVENTS, AnyPaymentEvent, PaymentReceived, PayoutPaid
+from libs.common.events_payments import PAYMENT_EVENTS, AnyPaymentEvent, PaymentDisputed, PaymentReceived, PayoutPaid
 from libs.common.problems import faults_of
 
 EVENT_BYTES_MAX: Final = 512 * 1024
@@ -17,12 +18,16 @@ TYPES: Final = {each.name: each for each in PAYMENT_EVENTS}
 
 @dataclass(frozen=True, slots=True)
 class ToldPayment:
-    """One event: who told it under which id, the record it came in, and what it says."""
+    """One event: who told it when under which id, the record it came in, and what it says.
+
+    `told_at` is the event's own time, the same whenever it is told again: ids are derived from it.
+    """
 
     event: AnyPaymentEvent
     type: str
     source: str
     event_id: str
+    told_at: datetime
     value: bytes
     topic: str = ""
     partition: int = 0
@@ -36,9 +41,12 @@ class ToldPayment:
         return self.event.organization, document_of(self.event)
 
     @property
-    def begins(self) -> bool:
-        """Whether others of its document can wait for it."""
-        return isinstance(self.event, PaymentReceived)
+    def unblocks(self) -> frozenset[str]:
+        """The reasons for which others of its document wait for just this."""
+        if isinstance(self.event, PaymentReceived):
+            return frozenset({"unknown-payment", "unknown-dispute"})
+        is_opened = isinstance(self.event, PaymentDisputed) and self.event.status == "opened"
+        return frozenset({"unknown-dispute"} if is_opened else ())
 
 
 def document_of(event: AnyPaymentEvent) -> str:

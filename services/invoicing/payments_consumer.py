@@ -12,6 +12,7 @@ batch is one transaction, whatever its size, so a payment is stored with its req
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import orjson
@@ -45,21 +46,23 @@ class HeardPayment:
     type: str
     source: str
     event_id: str
+    told_at: datetime
     traceparent: str | None
 
 
 def decode(record: ConsumerRecord) -> HeardPayment:
     """The payment event of a record. Raises Poison, also for one under another document's key: its order is lost."""
     about = parse_headers(record.headers)
+    told_at = about.time or datetime.fromtimestamp(record.timestamp / 1000, UTC)
     if about.type not in TYPES:
-        return HeardPayment(None, about.type, about.source, about.id, about.traceparent)
+        return HeardPayment(None, about.type, about.source, about.id, told_at, about.traceparent)
     if "\0" in about.source or "\0" in about.id:
         raise Poison("schema", "has a NUL character", "ce_id")
     event = read_event(about.type, record.value)
     expected = payment_key(event.organization, id_in_key(event))
     if record.key != expected:
         raise Poison("key-differs", f"the Kafka key of this event is {expected.decode()}")
-    return HeardPayment(event, about.type, about.source, about.id, about.traceparent)
+    return HeardPayment(event, about.type, about.source, about.id, told_at, about.traceparent)
 
 
 class PaymentsConsumer:
@@ -117,8 +120,8 @@ def _told(item: Decoded[HeardPayment]) -> ToldPayment | None:
         return None
     headers = orjson.dumps([(name, content.decode(errors="replace")) for name, content in record.headers if content])
     return ToldPayment(
-        heard.event, heard.type, heard.source, heard.event_id, record.value, record.topic, record.partition,
-        record.offset, headers.decode().replace("\\u0000", ""), heard.traceparent,
+        heard.event, heard.type, heard.source, heard.event_id, heard.told_at, record.value, record.topic,
+        record.partition, record.offset, headers.decode().replace("\\u0000", ""), heard.traceparent,
     )  # fmt: skip
 
 

@@ -146,14 +146,29 @@ def recognition(number: str, through: date, earned: Iterable[tuple[Deferral, int
 
 def credit_note(note: CreditNote, books: Books) -> Answer:
     """Deferred revenue as far as there is some, then revenue, and tax; off the receivable as far as it is open."""
+    parts = _credited(note, books)
+    if isinstance(parts, Rejection):
+        return parts
+    description = f"Credit note {note.number} to invoice {note.invoice.number}"
+    return drafted("credit_note", description, note.issued_on, _tax_as_it_stands(note, parts), books)
+
+
+def off_deferred(note: CreditNote, books: Books) -> dict[int, int] | Rejection:
+    """What the note takes off deferred revenue, by invoice line, as booked: `credited` of `recognition.earned`."""
+    parts = _credited(note, books)
+    if isinstance(parts, Rejection):
+        return parts
+    return {part.line: part.amount for part in parts if part.role == "deferred-revenue" and part.line is not None}
+
+
+def _credited(note: CreditNote, books: Books) -> list[Part] | Rejection:
     booked = in_books(_credit_parts(note, books, "revenue"), books)
     if isinstance(booked, Rejection):
         return booked
     parts: list[Part] = []
     for part in booked:
         parts.extend(_deferred_first(part, note.deferred_left) if part.role == "revenue" else [part])
-    description = f"Credit note {note.number} to invoice {note.invoice.number}"
-    return drafted("credit_note", description, note.issued_on, _tax_as_it_stands(note, parts), books)
+    return parts
 
 
 def early_discount(note: CreditNote, books: Books) -> Answer:
@@ -184,6 +199,8 @@ def _deferred_first(part: Part, deferred_left: Mapping[int, int]) -> list[Part]:
     left = deferred_left.get(part.line, 0)
     is_alike = (left > 0) == (part.amount > 0)
     taken = min(left, part.amount, key=abs) if is_alike else 0
+    if not taken:
+        return [part]
     deferred = replace(part, role="deferred-revenue", account=None, amount=taken)
     return [deferred, replace(part, amount=part.amount - taken)]
 

@@ -6,7 +6,7 @@ transaction, and takes an instant later than the last one stored. So a document'
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Final, NamedTuple
 
 from libs.common.db import Connection
@@ -31,12 +31,17 @@ class HeardRate(NamedTuple):
 
 
 class DayRate(NamedTuple):
-    """`rate` units of `counter` for one of `base`, published for the day `on`."""
+    """`rate` units of `counter` for one of `base`, published for the day `on`; `inverted` from the other way round."""
 
     base: str
     counter: str
     rate: Decimal
     on: date
+    inverted: bool
+
+
+_INVERTED: Final = Context(prec=12)
+"""A rate that was published the other way round is turned at so many digits, more than any is published with."""
 
 
 async def store_rates(connection: Connection, heard: Sequence[HeardRate], at: datetime) -> int:
@@ -66,10 +71,11 @@ async def store_rates(connection: Connection, heard: Sequence[HeardRate], at: da
 async def rates_on(
     connection: Connection, organization: str, pairs: Sequence[tuple[str, str]], on: date
 ) -> dict[tuple[str, str], DayRate]:
-    """For each pair of currencies its rate of that day or the last one before, whichever way round it was published.
+    """For each pair (base, counter) its rate of that day or the last one before, turned where it was published the
+    other way round.
 
-    The organization's own rate comes before everybody's, a later day before an earlier, what was published later before
-    what it corrects. A pair without any rate is left out.
+    The organization's own rate comes before everybody's, a later day before an earlier, one as it was published before
+    a turned one, what was published later before what it corrects. A pair without any rate is left out.
     """
     rows = await connection.fetch(
         """
@@ -78,14 +84,18 @@ async def rates_on(
         from unnest($2::text[], $3::text[]) as pair (base, counter)
         join rates r on (r.base, r.counter) in ((pair.base, pair.counter), (pair.counter, pair.base))
         where (r.organization is null or r.organization = $1) and r.rate_on <= $4
-        order by pair.base, pair.counter, (r.organization is null), r.rate_on desc, r.published_at desc, r.no desc
+        order by pair.base, pair.counter, (r.organization is null), r.rate_on desc, (r.base <> pair.base),
+            r.published_at desc, r.no desc
         """,
         organization,
         [base for base, _ in pairs],
         [counter for _, counter in pairs],
         on,
     )
-    return {
-        (row["wanted_base"], row["wanted_counter"]): DayRate(row["base"], row["counter"], row["rate"], row["rate_on"])
-        for row in rows
-    }
+    found: dict[tuple[str, str], DayRate] = {}
+    for row in rows:
+        pair = (row["wanted_base"], row["wanted_counter"])
+        inverted = row["base"] != pair[0]
+        rate = _INVERTED.divide(Decimal(1), row["rate"]) if inverted else row["rate"]
+        found[pair] = DayRate(*pair, rate, row["rate_on"], inverted)
+    return found

@@ -37,7 +37,7 @@ def url_fault(url: str, *, private_allowed: bool = False) -> str | None:
         return None
     address = _literal(host)
     if address is not None:
-        return None if is_public(address) else "is not a public address"
+        return None if is_public(host) else "is not a public address"
     name = host.rstrip(".")
     if "." not in name or name.rpartition(".")[2].isdigit() or name.endswith((".localhost", ".local", ".internal")):
         return "is not the name of a public host"

@@ -41,12 +41,13 @@ TEXT_CHARACTERS_MAX: Final = 2_000
 class PaymentNews:
     """One payment event: its type, and its body without organization and ledger, which the endpoint knows.
 
-    `id` is the event's id among our own, the same whenever the provider sends this again.
+    `id` is the event's id among our own, the same whenever the provider sends this again; so is `at`, when it was.
     """
 
     id: str
     type: str
     body: Mapping[str, Any]
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,23 +163,27 @@ def _stripe_money(fields: _Fields, name: str = "amount") -> dict[str, str]:
     return {"currency": currency, "amount": text}
 
 
-def _stripe_day(fields: _Fields, name: str = "created") -> str:
+def _stripe_at(fields: _Fields, name: str = "created") -> datetime:
     seconds = fields.whole(name)
     if not 0 <= seconds < 253_402_300_800:
         raise fields.fault(name, "is no instant in seconds since 1970")
-    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _day(at: datetime) -> str:
+    return at.date().isoformat()
 
 
 def _stripe_charge(charge: _Fields) -> PaymentNews | None:
     if not charge.flag("paid") or not charge.flag("captured"):
         return None
-    id_ = charge.text("id")
+    id_, at = charge.text("id"), _stripe_at(charge)
     metadata = charge.optional("metadata")
     body: dict[str, Any] = {
         "provider": "stripe",
         "payment_id": id_,
         **_stripe_money(charge),
-        "received_on": _stripe_day(charge),
+        "received_on": _day(at),
         "method": "card",
         "reference": (metadata.words("invoice", "reference") if metadata else "") or charge.words("description"),
     }
@@ -186,15 +191,15 @@ def _stripe_charge(charge: _Fields) -> PaymentNews | None:
         body["method"] = method[:ID_CHARACTERS_MAX]
     if metadata and (customer := metadata.words("customer")):
         body["customer"] = customer[:ID_CHARACTERS_MAX]
-    return PaymentNews(f"stripe:received:{id_}", RECEIVED, body)
+    return PaymentNews(f"stripe:received:{id_}", RECEIVED, body, at)
 
 
 def _stripe_refund(refund: _Fields) -> PaymentNews | None:
     if refund.text("status") != "succeeded":
         return None
-    id_ = refund.text("id")
+    id_, at = refund.text("id"), _stripe_at(refund)
     body = {"provider": "stripe", "refund_id": id_, "payment_id": refund.text("charge"), **_stripe_money(refund)}
-    return PaymentNews(f"stripe:refunded:{id_}", REFUNDED, {**body, "refunded_on": _stripe_day(refund)})
+    return PaymentNews(f"stripe:refunded:{id_}", REFUNDED, {**body, "refunded_on": _day(at)}, at)
 
 
 def _stripe_dispute_opened(dispute: _Fields) -> PaymentNews | None:
@@ -207,23 +212,22 @@ def _stripe_dispute_closed(dispute: _Fields) -> PaymentNews | None:
 
 
 def _stripe_dispute(dispute: _Fields, status: str) -> PaymentNews:
-    id_ = dispute.text("id")
+    id_, at = dispute.text("id"), _stripe_at(dispute)
     body = {
         "provider": "stripe",
         "dispute_id": id_,
         "payment_id": dispute.text("charge"),
         "status": status,
         **_stripe_money(dispute),
-        "occurred_on": _stripe_day(dispute),
+        "occurred_on": _day(at),
     }
-    return PaymentNews(f"stripe:dispute-{status}:{id_}", DISPUTED, body)
+    return PaymentNews(f"stripe:dispute-{status}:{id_}", DISPUTED, body, at)
 
 
 def _stripe_payout(payout: _Fields) -> PaymentNews | None:
-    id_ = payout.text("id")
-    day = _stripe_day(payout, "arrival_date")
-    body = {"provider": "stripe", "payout_id": id_, **_stripe_money(payout), "paid_on": day, "items": []}
-    return PaymentNews(f"stripe:payout:{id_}", PAID_OUT, body)
+    id_, at = payout.text("id"), _stripe_at(payout, "arrival_date")
+    body = {"provider": "stripe", "payout_id": id_, **_stripe_money(payout), "paid_on": _day(at), "items": []}
+    return PaymentNews(f"stripe:payout:{id_}", PAID_OUT, body, at)
 
 
 _STRIPE: Final[Mapping[str, Callable[[_Fields], PaymentNews | None]]] = {
@@ -248,7 +252,7 @@ def _paypal_money(fields: _Fields, name: str = "amount") -> dict[str, str]:
     return {"currency": money.text("currency_code", 3), "amount": amount}
 
 
-def _paypal_day(fields: _Fields, name: str = "create_time") -> str:
+def _paypal_at(fields: _Fields, name: str = "create_time") -> datetime:
     text = fields.text(name, 40)
     try:
         at = datetime.fromisoformat(text)
@@ -256,16 +260,16 @@ def _paypal_day(fields: _Fields, name: str = "create_time") -> str:
         raise fields.fault(name, "is not an instant of RFC 3339") from None
     if at.tzinfo is None:
         raise fields.fault(name, "has no zone")
-    return at.astimezone(UTC).date().isoformat()
+    return at.astimezone(UTC)
 
 
 def _paypal_capture(capture: _Fields) -> PaymentNews:
-    id_ = capture.text("id")
+    id_, at = capture.text("id"), _paypal_at(capture)
     body: dict[str, Any] = {
         "provider": "paypal",
         "payment_id": id_,
         **_paypal_money(capture),
-        "received_on": _paypal_day(capture),
+        "received_on": _day(at),
         "method": "paypal",
         "reference": capture.words("invoice_id", "custom_id"),
     }
@@ -274,7 +278,7 @@ def _paypal_capture(capture: _Fields) -> PaymentNews:
         fee = _paypal_money(breakdown, "paypal_fee")
         if fee["currency"] == body["currency"] and fee["amount"].strip("0."):
             body["fee"] = fee["amount"]
-    return PaymentNews(f"paypal:received:{id_}", RECEIVED, body)
+    return PaymentNews(f"paypal:received:{id_}", RECEIVED, body, at)
 
 
 def _captured(refund: _Fields) -> str:
@@ -286,16 +290,16 @@ def _captured(refund: _Fields) -> str:
 
 
 def _paypal_refund(refund: _Fields) -> PaymentNews:
-    id_ = refund.text("id")
+    id_, at = refund.text("id"), _paypal_at(refund)
     body = {"provider": "paypal", "refund_id": id_, "payment_id": _captured(refund), **_paypal_money(refund)}
-    return PaymentNews(f"paypal:refunded:{id_}", REFUNDED, {**body, "refunded_on": _paypal_day(refund)})
+    return PaymentNews(f"paypal:refunded:{id_}", REFUNDED, {**body, "refunded_on": _day(at)}, at)
 
 
 def _paypal_reversal(reversal: _Fields) -> PaymentNews:
-    id_ = reversal.text("id")
+    id_, at = reversal.text("id"), _paypal_at(reversal)
     body = {"provider": "paypal", "return_id": id_, "payment_id": _captured(reversal), **_paypal_money(reversal)}
-    body |= {"returned_on": _paypal_day(reversal), "reason": "reversed by PayPal"}
-    return PaymentNews(f"paypal:returned:{id_}", RETURNED, body)
+    body |= {"returned_on": _day(at), "reason": "reversed by PayPal"}
+    return PaymentNews(f"paypal:returned:{id_}", RETURNED, body, at)
 
 
 def _paypal_dispute_created(dispute: _Fields) -> PaymentNews:
@@ -318,16 +322,16 @@ def _paypal_dispute_resolved(dispute: _Fields) -> PaymentNews | None:
 
 
 def _paypal_dispute(dispute: _Fields, status: str, instant: str) -> PaymentNews:
-    id_ = dispute.text("dispute_id")
+    id_, at = dispute.text("dispute_id"), _paypal_at(dispute, instant)
     body = {
         "provider": "paypal",
         "dispute_id": id_,
         "payment_id": dispute.first("disputed_transactions").text("seller_transaction_id"),
         "status": status,
         **_paypal_money(dispute, "dispute_amount"),
-        "occurred_on": _paypal_day(dispute, instant),
+        "occurred_on": _day(at),
     }
-    return PaymentNews(f"paypal:dispute-{status}:{id_}", DISPUTED, body)
+    return PaymentNews(f"paypal:dispute-{status}:{id_}", DISPUTED, body, at)
 
 
 _PAYPAL: Final[Mapping[str, Callable[[_Fields], PaymentNews | None]]] = {

@@ -9,7 +9,7 @@ answer it with an error would only make the provider send the same again for day
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -51,13 +51,14 @@ RETRY_BATCH: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What webhooks are taken with. `pool` is the writer's."""
+    """What webhooks are taken with. `pool` is the writer's; `committed` is called after each effect."""
 
     pool: Pool
     clock: Clock
     sealer: Sealer
     certificates: Certificates
     apply: Apply
+    committed: Callable[[], None] = lambda: None
 
     async def receive(self, provider: str, code: str, headers: Mapping[str, str], raw: bytes) -> Outcome:
         """One webhook. Raises Problem 404 for an unknown address, 400 for a signature that is not right."""
@@ -72,7 +73,7 @@ class Intake:
             metrics.INVOICING_WEBHOOKS.labels(provider, fault).inc()
             raise Problem(400, fault, _SENTENCES[fault])
         told = _told(endpoint, raw)
-        sealed = self.sealer.seal(raw, _belongs_to(endpoint.organization, endpoint.id, told.event_id))
+        sealed = self.sealer.seal(raw, belongs_to(endpoint.organization, endpoint.id, told.event_id))
         async with self.pool.acquire() as connection:
             before = await webhook_store.store_webhook(
                 connection, endpoint, told.event_id, told.event_type, sealed.key_id, sealed.value, at
@@ -110,8 +111,8 @@ class Intake:
         for each in stored:
             endpoint = endpoints[each.organization, each.endpoint]
             assert endpoint is not None, "a webhook refers to its endpoint"
-            belongs_to = _belongs_to(each.organization, each.endpoint, each.event_id)
-            raw = self.sealer.open(each.key_id, each.sealed, belongs_to)
+            owner = belongs_to(each.organization, each.endpoint, each.event_id)
+            raw = self.sealer.open(each.key_id, each.sealed, owner)
             settled += await self._settle(endpoint, _told(endpoint, raw), at) != "stored"
         return settled
 
@@ -137,6 +138,7 @@ class Intake:
                 raise
             log.warning("webhook-stays-stored", endpoint=endpoint.code, error=str(error) or repr(error))
             return "stored"
+        self.committed()
         return outcome
 
     async def _take(
@@ -166,7 +168,8 @@ _SENTENCES: Final[Mapping[SignatureFault, str]] = {
 }
 
 
-def _belongs_to(organization: str, endpoint: UUID, event_id: str) -> bytes:
+def belongs_to(organization: str, endpoint: UUID, event_id: str) -> bytes:
+    """The associated data of a stored webhook's seal: it opens in its own row alone."""
     return f"{organization}/webhook/{endpoint}/{event_id}".encode()
 
 
@@ -191,6 +194,7 @@ def _event(endpoint: Endpoint, told: Told, news: PaymentNews) -> ToldPayment:
         news.type,
         f"webhook/{endpoint.organization}/{endpoint.ledger}",
         news.id,
+        news.at,
         value,
         topic=f"webhooks/{endpoint.provider}/{endpoint.code}",
         headers=orjson.dumps([["event_id", told.event_id]]).decode(),

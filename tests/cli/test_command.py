@@ -37,7 +37,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
         (
             ["seed", "nothing-like-it"],
             2,
-            "There is no chart nothing-like-it; there are demo, marketplace, small-business, starter",
+            "There is no chart nothing-like-it; there are demo, marketplace, receivables, small-business, starter",
         ),
         (["export"], 3, NOTHING_RUNS),
         (["export", "--format", "xlsx"], 2, "There is no format xlsx; there are ndjson, hledger"),
@@ -82,7 +82,7 @@ def test_charts_are_listed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     code, out, _ = run(capsys, "--data", tmp_path, "seed", "--json")
     assert code == 0
     assert [row["chart"] for row in orjson.loads(out)] == [
-        "demo", "marketplace", "small-business", "starter",
+        "demo", "marketplace", "receivables", "small-business", "starter",
     ]  # fmt: skip
     code, out, _ = run(capsys, "--data", tmp_path, "seed")
     assert (code, "A marketplace that holds" in " ".join(out.split())) == (0, True)

@@ -138,6 +138,6 @@ def test_the_first_entry_guide_runs_from_top_to_bottom(repository: Path, folder:
 def test_the_import_and_export_guide_runs_from_top_to_bottom(repository: Path, folder: Path, tmp_path: Path) -> None:
     steps = blocks(repository / "docs" / "guides" / "import-and-export.md", "sh")
     said = _shell(folder, "\n".join(steps).replace("/tmp/", f"{tmp_path}/"))
-    assert "the books up to record 40" in " ".join(said.split())
-    assert "39 accounts opened." in said
+    assert "the books up to record 44" in " ".join(said.split())
+    assert "43 accounts opened." in said
     assert "3 accounts opened." in said

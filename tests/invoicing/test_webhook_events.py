@@ -51,6 +51,7 @@ def paypal(type_: str, resource: Any) -> Told | Unreadable:
 def told(answer: Told | Unreadable) -> tuple[str, str, dict[str, Any]]:
     assert isinstance(answer, Told), answer
     (news,) = answer.news
+    assert news.at.tzinfo is not None
     return news.id, news.type, dict(news.body)
 
 

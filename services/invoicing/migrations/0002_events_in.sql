@@ -114,6 +114,7 @@ create table parked (
     event_source text not null,
     event_id text not null,
     type text not null,
+    told_at timestamptz not null,
     value bytea not null,
     fixed bytea,
     headers text not null,
@@ -132,9 +133,9 @@ create index parked_by_organization on parked (organization, id);
 
 create function guard_parked() returns trigger language plpgsql as $$
 begin
-    if (new.id, new.organization, new.document, new.event_source, new.event_id, new.type, new.value, new.parked_at)
+    if (new.id, new.organization, new.document, new.event_source, new.event_id, new.type, new.told_at, new.value, new.parked_at)
        is distinct from
-       (old.id, old.organization, old.document, old.event_source, old.event_id, old.type, old.value, old.parked_at)
+       (old.id, old.organization, old.document, old.event_source, old.event_id, old.type, old.told_at, old.value, old.parked_at)
     then
         raise exception 'a parked message is what came' using errcode = '23514', constraint = 'parked_is_fixed';
     end if;
