@@ -160,7 +160,7 @@ def credit_note_words(row: Row, taxes: Sequence[Row] = ()) -> dict[str, Any]:
 
 def posting_words(row: Row) -> dict[str, Any]:
     """What the ledger was asked, and what it said."""
-    told = {name: instant(row[name]) if name.endswith("_at") else row[name] for name in row.keys()}
+    told = {name: instant(value) if name.endswith("_at") else value for name, value in dict(row).items()}
     told["rejection"] = orjson.loads(row["rejection"]) if row["rejection"] is not None else None
     return told
 
