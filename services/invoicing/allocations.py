@@ -258,15 +258,11 @@ async def apply_credit(
     await payment_store.insert_allocations(connection, rows)
     await want(connection, [prepare(wish, books)], now)
     await tell_paid(connection, plan, None, now)
-    told = {
-        "id": application,
-        "customer": customer,
-        "currency": currency.code,
-        "amount": to_text(plan.amount, currency.exponent),
-        "credit_left": to_text(balance - plan.amount, currency.exponent),
-        "allocations": [allocation_words(row._asdict(), currency.code) for row in rows],
-    }
-    return Done(told, CREATED)
+    told = {"id": application, "customer": customer, "currency": currency.code}
+    amounts = {"amount": plan.amount, "credit_left": balance - plan.amount}
+    told |= {name: to_text(minor, currency.exponent) for name, minor in amounts.items()}
+    placed = [allocation_words(row._asdict(), currency.code) for row in rows]
+    return Done({**told, "allocations": placed}, CREATED)
 
 
 async def _oldest_first(

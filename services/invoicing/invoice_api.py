@@ -14,7 +14,7 @@ from libs.common.db import Connection
 from libs.common.errors import Fault, Problem, Rejection
 from libs.common.http import App, requires, router
 from libs.common.problems import malformed
-from services.invoicing import invoices, receivable_reads, recoveries, write_offs
+from services.invoicing import invoices, receivable_reads, recoveries, voiding, write_offs
 from services.invoicing.asking import OK, Done, Outcome, Wish
 from services.invoicing.bodies import (
     SHORT_AMOUNTS,
@@ -186,7 +186,7 @@ async def _issue(connection: Connection, asked: Asked) -> Done | Rejection:
 
 
 async def _void(connection: Connection, asked: Asked) -> Done | Rejection:
-    return await invoices.void_invoice(
+    return await voiding.void_invoice(
         connection, asked.organization, asked.ids["id"], asked.body.reason, asked.now
     )  # fmt: skip
 

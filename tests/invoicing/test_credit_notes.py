@@ -13,7 +13,7 @@ from services.invoicing.asking import Done
 from services.invoicing.credit_notes import LineCredit, NoteWish, issue_credit_note
 from services.invoicing.deferrals import run_deferrals
 from services.invoicing.invoice_plans import LineWish
-from services.invoicing.invoices import void_invoice
+from services.invoicing.voiding import void_invoice
 from services.invoicing.write_offs import reverse_write_off, write_off
 from tests.invoicing.trading import DAY, ORGANIZATION, VAT, Company, body_of, company, payment
 

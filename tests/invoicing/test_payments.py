@@ -11,9 +11,9 @@ from libs.common.errors import Rejection
 from libs.common.money import ISO_4217
 from services.invoicing.allocations import AllocationWish, allocate, apply_credit, unallocate
 from services.invoicing.asking import Done
-from services.invoicing.invoices import void_invoice
 from services.invoicing.payments import Recorded
 from services.invoicing.refunds import BackWish, DisputeEnd, end_dispute, take_back
+from services.invoicing.voiding import void_invoice
 from tests.invoicing.trading import DAY, ORGANIZATION, Company, company, payment
 
 

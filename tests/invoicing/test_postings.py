@@ -13,9 +13,9 @@ from libs.common.events import ENTRY_WANTED, REVERSAL_WANTED
 from services.invoicing.asking import Done
 from services.invoicing.catalog import MappingWish, put_mapping
 from services.invoicing.catalog_store import Mapped
-from services.invoicing.invoices import void_invoice
 from services.invoicing.posting_requests import RESEND_FIRST, resend_due, retry
 from services.invoicing.redrafting import redraft
+from services.invoicing.voiding import void_invoice
 from tests.invoicing.trading import LEDGER, ORGANIZATION, Company, body_of, company, payment, refused
 
 
