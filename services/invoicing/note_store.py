@@ -182,6 +182,7 @@ async def written_off_sums(connection: Connection, organization: str, invoice: U
         organization,
         invoice,
     )
+    assert row is not None, "a sum is always there"
     return {"relief": int(row["relief"]), "recovery": int(row["recovery"])}
 
 

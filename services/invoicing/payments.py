@@ -26,7 +26,7 @@ from services.invoicing.bookkeeping import Bookkeeping
 from services.invoicing.invoice_store import AmountsRow, InvoiceKey
 from services.invoicing.invoices import issue_posting
 from services.invoicing.payment_store import AllocationRow, CreditKey, PaymentRow
-from services.invoicing.placing import Placed, Receivables, ReceivedPayment, books_key
+from services.invoicing.placing import Placed, ReceivedPayment, Receivables, books_key, place_payments
 from services.invoicing.posting_requests import PostingWish, Prepared, document_name, prepare, want
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
@@ -57,7 +57,7 @@ async def record_payments(
             refused[place] = fault
         else:
             fresh[payment.name] = payment
-    placed, receivables, books = await place(connection, list(fresh.values()))
+    placed, receivables, books = await place_payments(connection, list(fresh.values()))
     fit = [each for each in placed if isinstance(each, Placed)]
     recorded = await _store(connection, fit, receivables, books, now)
     answers: list[Recorded | Rejection] = []

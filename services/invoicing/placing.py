@@ -1,6 +1,6 @@
 """Where payments go: which invoices may be meant, and how much of each payment is on which, in memory.
 
-    place(payments) -> customers, references and open invoices looked up, set by set; the invoices held in their order
+    place_payments  -> customers, references and open invoices looked up, set by set; the invoices held in their order
                     -> each payment in its turn: by hand on what it names, else by its reference and its payer
 
 Each payment sees what those before it left open. Nothing is written here; `Receivables` holds how the invoices stand
@@ -129,7 +129,7 @@ class Receivables:
         return self.tax.due(key, before, after)
 
 
-async def place(
+async def place_payments(
     connection: Connection, payments: Sequence[ReceivedPayment]
 ) -> tuple[list[Placed | Rejection], Receivables, Bookkeeping]:
     """Where each payment's money goes, in their order, each seeing what those before it left open."""

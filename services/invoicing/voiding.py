@@ -8,7 +8,8 @@ from libs.common.errors import Rejection
 from libs.common.outbox import put
 from services.invoicing import announcing, domain, invoice_store, posting_store
 from services.invoicing.asking import OK, Done
-from services.invoicing.bookkeeping import bookkeeping_for
+from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
+from services.invoicing.deferrals import take_back_recognised
 from services.invoicing.invoices import issue_document, issue_posting, standing_of
 from services.invoicing.posting_requests import DRAFT, PostingWish, prepare, want
 from services.invoicing.rejections import reject
@@ -32,6 +33,9 @@ async def void_invoice(
     if held is not None and held["state"] in ("waiting", "needs-attention"):
         await posting_store.withdraw(connection, organization, document)
     elif held is not None:
+        taken_back = await take_back_recognised(connection, row, now.date())
+        if isinstance(taken_back, Rejection):
+            return taken_back
         wish = PostingWish(
             organization=organization,
             ledger=row["ledger"],
@@ -43,7 +47,10 @@ async def void_invoice(
             reverses=entry,
             reversed_on=now.date(),
         )
-        await want(connection, [prepare(wish, await bookkeeping_for(connection, []))], now)
+        key = BooksKey(organization, row["ledger"], row["currency"], row["issued_on"])
+        books = await bookkeeping_for(connection, [key])
+        wishes = [wish] if taken_back is None else [taken_back, wish]
+        await want(connection, [prepare(each, books) for each in wishes], now)
         posting = "requested"
     await invoice_store.void_invoice(connection, organization, invoice, posting, now)
     told = {**dict(row), "status": "void", "posting": posting, "version": row["version"] + 1}
