@@ -26,7 +26,7 @@ from services.invoicing.bookkeeping import Bookkeeping
 from services.invoicing.invoice_store import AmountsRow, InvoiceKey
 from services.invoicing.invoices import issue_posting
 from services.invoicing.payment_store import AllocationRow, CreditKey, PaymentRow
-from services.invoicing.placing import Placed, ReceivedPayment, Receivables, books_key, place_payments
+from services.invoicing.placing import Placed, Receivables, ReceivedPayment, books_key, place_payments
 from services.invoicing.posting_requests import PostingWish, Prepared, document_name, prepare, want
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
