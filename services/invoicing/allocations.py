@@ -209,15 +209,17 @@ async def apply_credit(
 ) -> Done | Rejection:
     """Uses a customer's credit: on the invoices that are named, else on what is due first."""
     credit_key = organization, ledger, customer, currency.code
+    named = [wish.invoice for wish in wishes]
+    if not named:
+        named = (await payment_store.find_open(connection, [credit_key], 200)).get(credit_key, [])
+    held = await invoice_store.lock_invoices(connection, [(organization, invoice) for invoice in named])
     balance = await payment_store.lock_credit(connection, credit_key)
     left = balance if amount is None else amount
     if left > balance or balance == 0:
         given, there = to_text(left, currency.exponent), to_text(balance, currency.exponent)
         fault = Fault("/amount", f"is {given}, the credit is {there}")
         return reject("customer-credit-exceeded", errors=[fault], amount=given, balance=there)
-    if not wishes:
-        found = await payment_store.find_open(connection, [credit_key], 200)
-        wishes = await _oldest_first(connection, organization, found.get(credit_key, []), left)
+    wishes = wishes or _oldest_first(held, organization, named, left)
     plan = await plan_allocations(connection, organization, currency.code, customer, wishes, left)
     if isinstance(plan, Rejection):
         return plan
@@ -265,10 +267,10 @@ async def apply_credit(
     return Done({**told, "allocations": placed}, CREATED)
 
 
-async def _oldest_first(
-    connection: Connection, organization: str, invoices: Sequence[UUID], left: int
+def _oldest_first(
+    held: Mapping[InvoiceKey, Row], organization: str, invoices: Sequence[UUID], left: int
 ) -> list[AllocationWish]:
-    held = await invoice_store.lock_invoices(connection, [(organization, invoice) for invoice in invoices])
+    """As much of `left` as is open, on what is due first."""
     wishes: list[AllocationWish] = []
     for invoice in invoices:
         amount = min(left, int(held[organization, invoice]["open"]))

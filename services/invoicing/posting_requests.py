@@ -260,6 +260,7 @@ async def answered(connection: Connection, answers: Sequence[Answer], now: datet
         for each in answers
         if isinstance(each, RejectedAnswer) and (each.organization, each.id) not in posted
     }
+    await posting_store.hold_documents(connection, sorted({*posted, *rejected}))
     marked = await posting_store.mark_posted(connection, [PostedRow(*posted[key]) for key in sorted(posted)])
     refused = await posting_store.mark_rejected(
         connection,
@@ -322,6 +323,7 @@ async def retry(
     An attempt that the ledger refused gives way to the next one; the entry's id stays. One that is on its way or in
     the books is left alone.
     """
+    await posting_store.hold_documents(connection, [(organization, posting)])
     row = await posting_store.lock_posting(connection, organization, posting)
     if row is None:
         return None
