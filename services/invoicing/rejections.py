@@ -38,7 +38,6 @@ REJECTIONS: Mapping[str, str] = {
     "duplicate-payment": "A payment of this provider with this id is recorded already, with other content.",
     "line-incomplete": "A line has a product, or a price and what it is for.",
     "dates-out-of-order": "An invoice is not due before it is issued.",
-    "base-quantity-not-positive": "A price is for a quantity greater than zero.",
     "not-a-draft": "Only a draft is issued or changed; what is issued stays as it is.",
     "not-issued": "A draft takes no payment, credit or write-off; issue it first.",
     "invoice-void": "The invoice is void: nothing is owed on it.",
