@@ -222,6 +222,25 @@ async def mark_rejected(connection: Connection, rows: Sequence[RejectedRow]) -> 
     return marked
 
 
+async def settled_payments(connection: Connection, keys: Sequence[Key]) -> list[asyncpg.Record]:
+    """Payments whose receipt these postings are, with what the ledger said of it."""
+    if not keys:
+        return []
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select d.organization, d.ledger, d.id, d.provider, d.payment_id, d.customer, d.currency, d.amount, d.fee,
+            d.allocated, d.to_credit, d.unapplied, d.version, p.id as entry_id, p.state, p.sequence, p.effective_on,
+            p.rejection
+        from unnest($1::text[], $2::uuid[]) as answered (organization, id)
+        join postings p on p.organization = answered.organization and p.id = answered.id and p.purpose = 'payment'
+        join payments d on d.organization = p.organization and d.id = split_part(p.document, '/', 2)::uuid
+        """,
+        [key[0] for key in keys],
+        [key[1] for key in keys],
+    )
+    return rows
+
+
 async def release(
     connection: Connection, keys: Sequence[Key], now: datetime, resend_at: datetime
 ) -> list[asyncpg.Record]:
