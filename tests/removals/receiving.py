@@ -1,4 +1,4 @@
-"""Invoicing's guards: the database's as they stand in the migration, and the code's that keep one answer to one wish."""
+"""Invoicing's guards: the database's as they stand in the migration, and those that keep one answer to one wish."""
 
 from tests.removals.removal import Removal
 
