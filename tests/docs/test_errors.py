@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from libs.cli.exits import Exit
+from services.invoicing.webhook_signatures import SignatureFault
 from services.ledger.rejections import CONFLICTS, NOT_FOUND, NOT_REMEMBERED, REJECTIONS
 
 _CODE_IN_SOURCE = re.compile(
@@ -75,6 +77,10 @@ def test_every_fault_of_an_imported_file_is_explained(page: str, repository: Pat
     assert len(found) > 5
     assert found - {"entry-not-balanced"} <= explained
     assert all(f'"{code}"' in text for code in explained)
+
+
+def test_every_refusal_of_a_webhook_is_explained(page: str) -> None:
+    assert [row[0] for row in _section(page, "Webhooks that are refused")] == list(get_args(SignatureFault))
 
 
 def test_exit_codes_are_the_command_s(page: str) -> None:
