@@ -15,7 +15,16 @@ from libs.common.money import to_text
 from services.invoicing import posting_rules as rules
 from services.invoicing.account_roles import CONTROLLED
 from services.invoicing.cash_basis import TaxRow, TaxStanding
-from services.invoicing.entry_drafts import Books, EntryDraft, RuleLine, entry_request, movements
+from services.invoicing.entry_drafts import (
+    Books,
+    EntryDraft,
+    Part,
+    RuleLine,
+    crossed,
+    entry_request,
+    in_books,
+    movements,
+)
 from services.invoicing.posting_rules import Place, Placed, Receipt
 from tests.invoicing.books_in_memory import EUR, USD, Ledger, books
 from tests.invoicing.posting_cases import (
@@ -174,6 +183,19 @@ def test_cents_of_conversion_go_to_the_largest_that_is_no_tax() -> None:
     draft = rules.issue(three, books(rates={"EUR": Decimal("1.5")}))
     assert isinstance(draft, EntryDraft)
     assert sum(line.amount for line in draft.lines if line.side == "credit") == 100
+
+
+def test_tax_keeps_its_own_worth_though_it_is_the_largest() -> None:
+    parts = [Part("revenue", -1, EUR), Part("tax-due", -6, EUR, tax=S20)]
+    booked = in_books(parts, books(rates={"EUR": Decimal("1.4")}))
+    assert isinstance(booked, list)
+    assert [part.amount for part in booked] == [-2, -8]
+
+
+def test_a_rate_may_be_stated_the_other_way_round() -> None:
+    crossing = crossed(ACCRUAL, Rate("USD", "EUR", "0.8"))
+    assert isinstance(crossing, Books)
+    assert crossing.rates["EUR"] == Decimal("1.25")
 
 
 def test_a_void_moves_the_mirror_of_the_issue() -> None:
