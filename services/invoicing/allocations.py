@@ -19,9 +19,10 @@ from libs.common.money import ISO_4217, Currency, to_text
 from libs.common.outbox import put
 from services.invoicing import announcing, domain, entries, invoice_store, payment_store, posting_store
 from services.invoicing.asking import CREATED, OK, Done
-from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
+from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
+from services.invoicing.cash_standing import cash_tax
 from services.invoicing.domain import Standing
-from services.invoicing.entry_drafts import EntryDraft
+from services.invoicing.entry_drafts import EntryDraft, Part
 from services.invoicing.invoice_store import InvoiceKey
 from services.invoicing.invoices import issue_posting, standing_of
 from services.invoicing.payment_store import AllocationRow
@@ -125,10 +126,13 @@ async def allocate(
     }
     key = BooksKey(organization, row["ledger"], row["currency"], on)
     books = await bookkeeping_for(connection, [key])
+    due = await due_by_row(connection, books, plan, rows)
     wishes_ = []
     for each in rows:
         invoice = plan.rows[organization, each.invoice]
-        draft = entries.allocation_entry(row, invoice["customer"], each.amount, invoice["number"], on, books.books(key))
+        draft = entries.allocation_entry(
+            row, invoice["customer"], each.amount, invoice["number"], on, books.books(key), due[each.id]
+        )
         if isinstance(draft, Rejection):
             return draft
         wishes_.append(
@@ -179,7 +183,9 @@ async def unallocate(
     }
     key = BooksKey(organization, row["ledger"], row["currency"], on)
     books = await bookkeeping_for(connection, [key])
-    draft = entries.unallocation_entry(row, invoice["customer"], amount, invoice["number"], on, books.books(key))
+    tax = await cash_tax(connection, books, [invoice])
+    due = tax.due((organization, known["invoice"]), standing_of(invoice).amounts, after)
+    draft = entries.unallocation_entry(row, invoice["customer"], amount, invoice["number"], on, books.books(key), due)
     if isinstance(draft, Rejection):
         return draft
     wish = await money_wish(connection, row, f"unallocation/{undoing.id}", now, draft, [payment_posting(row)])
@@ -220,7 +226,13 @@ async def apply_credit(
     application = new_id()
     key = BooksKey(organization, ledger, currency.code, on)
     books = await bookkeeping_for(connection, [key])
-    draft = entries.credit_applied_entry(customer, plan.amount, currency, on, books.books(key))
+    tax = await cash_tax(connection, books, plan.rows.values())
+    due = [
+        part
+        for of, standing in plan.standings.items()
+        for part in tax.due(of, standing_of(plan.rows[of]).amounts, standing.amounts)
+    ]
+    draft = entries.credit_applied_entry(customer, plan.amount, currency, on, books.books(key), due)
     if isinstance(draft, Rejection):
         return draft
     newest = max(plan.rows.values(), key=lambda row: (row["created_at"], row["id"]))
@@ -268,6 +280,23 @@ async def _oldest_first(
             wishes.append(AllocationWish(invoice, amount))
             left -= amount
     return wishes
+
+
+async def due_by_row(
+    connection: Connection, books: Bookkeeping, plan: Plan, rows: Sequence[AllocationRow]
+) -> dict[UUID, list[Part]]:
+    """The tax that each allocation makes due, one after the other."""
+    tax = await cash_tax(connection, books, plan.rows.values())
+    standings = {key: standing_of(row) for key, row in plan.rows.items()}
+    due: dict[UUID, list[Part]] = {}
+    for row in rows:
+        key = row.organization, row.invoice
+        before = standings[key]
+        after = domain.allocate(before, row.amount)
+        assert not isinstance(after, Rejection), "it was planned so"
+        standings[key] = Standing(domain.status_of(after, False, False), after, before.currency)
+        due[row.id] = tax.due(key, before.amounts, after)
+    return due
 
 
 # --- shared with refunds ----------------------------------------------------------------------------------------------

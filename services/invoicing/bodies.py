@@ -234,6 +234,22 @@ class WriteOffBody(_Body):
 
 
 @dataclass(slots=True, kw_only=True)
+class DayBody(_Body):
+    """On which day; today where it is absent."""
+
+    on: date | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class RecoveryBody(_Body):
+    """What came in of what was written off; `account` is where the money is."""
+
+    amount: AmountText
+    on: date | None = None
+    account: CodeText | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class CreditLineBody(_Body):
     """What is credited of one of the invoice's lines (from 1): a net amount, a quantity, or all that is left."""
 

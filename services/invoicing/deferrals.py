@@ -55,7 +55,7 @@ async def _recognise(
     """Recognises what is earned of one invoice; gives the number of its lines that moved."""
     key = organization, invoice
     row = (await invoice_store.lock_invoices(connection, [key]))[key]
-    issued = _issued(row)
+    issued = _issued(row, await invoice_store.read_content(connection, key))
     books_key = BooksKey(organization, row["ledger"], row["currency"], row["issued_on"])
     books = await bookkeeping_for(connection, [books_key])
     of_ledger = books.books(books_key)
@@ -103,8 +103,8 @@ async def _recognise(
     return len(moves)
 
 
-def _issued(row: Row) -> IssuedInvoice:
-    found = invoice_of(orjson.loads(row["content"])["totals"])
+def _issued(row: Row, content: str) -> IssuedInvoice:
+    found = invoice_of(orjson.loads(content)["totals"])
     return IssuedInvoice(row["number"], str(row["customer"]), row["issued_on"], found)
 
 

@@ -234,7 +234,17 @@ async def issue_drafts(
             continue
         prefix = terms[organization, row["ledger"]].number_prefix
         made_at, version = row["created_at"], row["version"] + 1
-        planned.append(_Making(place, planned_of(row, now.date()), invoice, prefix, True, made_at, version))
+        planned.append(
+            _Making(
+                place,
+                planned_of(row, await invoice_store.read_content(connection, (organization, invoice)), now.date()),
+                invoice,
+                prefix,
+                True,
+                made_at,
+                version,
+            )
+        )
     books = await _books(connection, planned)
     making, cannot = _that_can_be(planned, books)
     answers.update(cannot)
@@ -252,9 +262,9 @@ def standing_of(row: Row) -> Standing:
     return Standing(row["status"], amounts, ISO_4217[row["currency"]])
 
 
-def planned_of(row: Row, today: date) -> Planned:
+def planned_of(row: Row, text: str, today: date) -> Planned:
     """A stored draft, planned as it was; dates that it does not state are of the day it is issued on."""
-    content = orjson.loads(row["content"])
+    content = orjson.loads(text)
     wish = InvoiceWish(
         organization=row["organization"],
         ledger=row["ledger"],

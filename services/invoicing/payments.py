@@ -25,7 +25,9 @@ from libs.common.outbox import put
 from services.invoicing import announcing, customer_store, domain, entries, invoice_store, payment_store
 from services.invoicing.allocating import OpenInvoice, allocate, names_in
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
+from services.invoicing.cash_standing import CashTax, cash_tax
 from services.invoicing.customers import as_uuid
+from services.invoicing.entry_drafts import Part
 from services.invoicing.invoice_store import AmountsRow, InvoiceKey
 from services.invoicing.invoices import issue_posting, standing_of
 from services.invoicing.payment_store import AllocationRow, CreditKey, PaymentRow
@@ -83,6 +85,7 @@ class _Placed:
     payment: ReceivedPayment
     customer: UUID | None
     allocations: Sequence[tuple[UUID, int]]
+    due: Sequence[Part]
     unapplied: int
     to_credit: int
     reason: str | None
@@ -156,6 +159,7 @@ class _Receivables:
     standings: dict[InvoiceKey, domain.Standing]
     by_word: Mapping[tuple[str, str, str], Sequence[UUID]]
     by_customer: Mapping[tuple[str, str, UUID, str], Sequence[UUID]]
+    tax: CashTax
 
     def candidates(self, payment: ReceivedPayment, customer: UUID | None) -> list[OpenInvoice]:
         """What the payment's reference names, and what its customer owes in its currency."""
@@ -189,14 +193,15 @@ class _Receivables:
         standing = self.standings[key]
         return domain.receivable(standing.status, standing.amounts)
 
-    def take(self, key: InvoiceKey, amount: int) -> Rejection | None:
-        """Puts so much on an invoice."""
+    def take(self, key: InvoiceKey, amount: int) -> list[Part] | Rejection:
+        """Puts so much on an invoice; gives the tax that this makes due."""
+        before = self.standings[key].amounts
         after = domain.allocate(self.standings[key], amount)
         if isinstance(after, Rejection):
             return after
         status = domain.status_of(after, is_draft=False, is_void=False)
         self.standings[key] = domain.Standing(status, after, self.standings[key].currency)
-        return None
+        return self.tax.due(key, before, after)
 
 
 async def _place(
@@ -204,8 +209,8 @@ async def _place(
 ) -> tuple[list[_Placed | Rejection], _Receivables]:
     """Where each payment's money goes, in their order, each seeing what those before it left open."""
     customers = await _customers(connection, payments)
-    receivables = await _receivables(connection, payments, customers)
     books = await bookkeeping_for(connection, [_books_key(payment) for payment in payments])
+    receivables = await _receivables(connection, payments, customers, books)
     placed: list[_Placed | Rejection] = []
     for payment in payments:
         customer = customers.get((payment.organization, payment.customer)) if payment.customer else None
@@ -228,42 +233,57 @@ def _placed(payment: ReceivedPayment, customer: UUID | None, receivables: _Recei
         receivables.candidates(payment, customer),
     )
     allocations = tuple((UUID(invoice), amount) for invoice, amount in placement.allocations)
+    due: list[Part] = []
     for invoice, amount in allocations:
-        refused = receivables.take((payment.organization, invoice), amount)
-        assert refused is None, "no more is allocated than is open"
+        moved = receivables.take((payment.organization, invoice), amount)
+        assert not isinstance(moved, Rejection), "no more is allocated than is open"
+        due += moved
     reason = placement.reason
     if payment.customer is not None and customer is None and placement.unapplied:
         reason = f"the payer is not known: {payment.customer[:200]}"
     whose = UUID(placement.customer) if placement.customer is not None else None
-    return _Placed(payment, whose, allocations, placement.unapplied, placement.to_credit, reason)
+    return _Placed(payment, whose, allocations, due, placement.unapplied, placement.to_credit, reason)
 
 
 def _placed_by_hand(payment: ReceivedPayment, customer: UUID | None, receivables: _Receivables) -> _Placed | Rejection:
     """A payment on invoices that its sender names: one without an amount takes what is open; what is left over is the
     customer's credit. All or nothing."""
     before = dict(receivables.standings)
+    placed = _Placed(payment, customer, [], [], 0, payment.amount, None)
     allocations: list[tuple[UUID, int]] = []
-    left = payment.amount
+    due: list[Part] = []
     for place, (invoice, wanted) in enumerate(payment.on_invoices):
-        key, pointer = (payment.organization, invoice), f"/allocations/{place}"
-        refused = _not_for(
-            payment, receivables.rows.get(key), customer, pointer if wanted is not None else "/invoice_id"
-        )
-        if refused is None:
-            amount = wanted if wanted is not None else min(left, receivables.open(key))
-            refused = _more_than_left(payment, amount, left, pointer)
-            if refused is None and amount:
-                refused = receivables.take(key, amount)
-            elif refused is None and receivables.standings[key].status in ("draft", "void"):
-                refused = receivables.take(key, left)
-        if refused is not None:
+        pointer = f"/allocations/{place}" if wanted is not None else "/invoice_id"
+        found = _taken_by_hand(placed, invoice, wanted, receivables, pointer)
+        if isinstance(found, Rejection):
             receivables.standings = before
-            return refused
+            return found
+        amount, moved = found
         if amount:
             allocations.append((invoice, amount))
-        customer = customer or receivables.rows[key]["customer"]
-        left -= amount
-    return _Placed(payment, customer, allocations, 0, left, None)
+        due += moved
+        placed.customer = placed.customer or receivables.rows[payment.organization, invoice]["customer"]
+        placed.to_credit -= amount
+    placed.allocations, placed.due = allocations, due
+    return placed
+
+
+def _taken_by_hand(
+    placed: _Placed, invoice: UUID, wanted: int | None, receivables: _Receivables, pointer: str
+) -> tuple[int, list[Part]] | Rejection:
+    """What of the payment one named invoice takes, and the tax that makes due. `to_credit` is what is left so far."""
+    payment, key = placed.payment, (placed.payment.organization, invoice)
+    refused = _not_for(payment, receivables.rows.get(key), placed.customer, pointer)
+    if refused is not None:
+        return refused
+    amount = wanted if wanted is not None else min(placed.to_credit, receivables.open(key))
+    refused = _more_than_left(payment, amount, placed.to_credit, pointer)
+    if refused is not None:
+        return refused
+    if not amount and receivables.standings[key].status in domain.OWED:
+        return 0, []
+    moved = receivables.take(key, amount or placed.to_credit)
+    return moved if isinstance(moved, Rejection) else (amount, moved)
 
 
 def _not_for(payment: ReceivedPayment, row: Row | None, customer: UUID | None, pointer: str) -> Rejection | None:
@@ -307,6 +327,7 @@ async def _receivables(
     connection: Connection,
     payments: Sequence[ReceivedPayment],
     customers: Mapping[tuple[str, str | None], UUID],
+    books: Bookkeeping,
 ) -> _Receivables:
     """The invoices that may be meant, held until the commit."""
     words = sorted(
@@ -330,7 +351,8 @@ async def _receivables(
     keys = {(key[0], invoice) for found in (by_word, by_customer) for key, ids in found.items() for invoice in ids}
     keys |= {(payment.organization, invoice) for payment in payments for invoice, _ in payment.on_invoices}
     rows = await invoice_store.lock_invoices(connection, sorted(keys))
-    return _Receivables(dict(rows), {key: standing_of(row) for key, row in rows.items()}, by_word, by_customer)
+    tax = await cash_tax(connection, books, rows.values())
+    return _Receivables(dict(rows), {key: standing_of(row) for key, row in rows.items()}, by_word, by_customer, tax)
 
 
 # --- storing ----------------------------------------------------------------------------------------------------------
@@ -350,6 +372,7 @@ def _posting(placed: _Placed, receivables: _Receivables, books: Bookkeeping) -> 
         allocations,
         [row["customer"] for row in rows],
         books.books(_books_key(payment)),
+        placed.due,
     )
     before = None if newest is None else issue_posting(payment.organization, newest["id"], newest["created_at"])
     wish = PostingWish(

@@ -83,6 +83,8 @@ REJECTIONS: Mapping[str, str] = {
     "refund-exceeds-payment": "More would go back than is left of what came in.",
     "write-off-exceeds-open": "More would be written off than is open on the invoice.",
     "reversal-exceeds-write-off": "More would be restored than was written off.",
+    "recovery-exceeds-write-off": "More would have come in than was written off.",
+    "relief-exceeds-tax": "The relief is more than the tax in what was written off.",
     "relief-on-cash-basis": "On cash basis the tax of what was never paid was never due, so there is no relief of it.",
     "e-invoice-incomplete": "The document lacks what EN 16931 asks of an e-invoice:",
     "ageing-edges-not-ascending": "The edges of an ageing are whole days, one after another.",

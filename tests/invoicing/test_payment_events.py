@@ -78,10 +78,14 @@ TABLE: list[tuple[str, list[ToldPayment], list[tuple[Any, ...]], list[tuple[str,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("together", [True, False], ids=["one batch", "one by one"])
-@pytest.mark.parametrize(
-    ("events", "placed", "waiting", "invoice"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
-)
+CASES = [
+    pytest.param(*row[1:], together, id=f"{row[0]}{'' if together else ', one by one'}")
+    for row in TABLE
+    for together in ((True, False) if len(row[1]) > 1 else (True,))
+]
+
+
+@pytest.mark.parametrize(("events", "placed", "waiting", "invoice", "together"), CASES)
 async def test_each_event_has_its_outcome(
     writer: Pool,
     events: list[ToldPayment],
@@ -119,7 +123,7 @@ STORY = [
 ]
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[1::3], ids=str)
 async def test_in_any_order_all_of_it_is_done(writer: Pool, order: tuple[int, ...]) -> None:
     """Refund and disputes wait for their payment, the dispute's end for its opening, and all are released."""
     acme = await company(writer)
