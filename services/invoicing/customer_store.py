@@ -63,7 +63,7 @@ async def customers_by_name(connection: Connection, keys: Sequence[tuple[str, by
         select distinct on (c.organization, c.name_hash)
             c.organization, c.id, c.name_hash, c.currency, c.payment_terms_days, c.erased_at
         from unnest($1::text[], $2::bytea[]) as wanted (organization, name_hash)
-        join customers c on c.organization = wanted.organization and c.name_hash = wanted.name_hash
+        join customers c on c.organization || '' = wanted.organization and c.name_hash = wanted.name_hash
         order by c.organization, c.name_hash, c.created_at, c.id
         """,
         [key[0] for key in keys],
@@ -78,7 +78,7 @@ async def customers_by_external_id(connection: Connection, keys: Sequence[tuple[
         """
         select c.organization, c.id, c.external_id
         from unnest($1::text[], $2::text[]) as wanted (organization, external_id)
-        join customers c on c.organization = wanted.organization and c.external_id = wanted.external_id
+        join customers c on c.organization || '' = wanted.organization and c.external_id = wanted.external_id
         """,
         [key[0] for key in keys],
         [key[1] for key in keys],

@@ -31,6 +31,7 @@ from services.invoicing.rates_consumer import RatesConsumer
 from services.invoicing.redrafting import redraft
 from services.invoicing.resealing import Resealing
 from services.invoicing.resending import Resending
+from services.invoicing.tidying import Tidying
 from services.invoicing.tying import TieOutGauge
 from services.invoicing.webhook_certificates import Certificates
 from services.invoicing.webhook_intake import Intake
@@ -129,6 +130,7 @@ async def start() -> int:
             "webhooks": intake.run,
             "delivering": delivering.run,
             "tie-out": TieOutGauge(auditor).run,
+            "tidying": Tidying(writer, now).run,
             "resealing": Resealing(writer, sealer, [reseal_customers, reseal_secrets, reseal_webhooks]).run,
             "gauges": observing(auditor, {"writer": writer, "reader": reader, "auditor": auditor}),
         },

@@ -61,7 +61,7 @@ async def known_payments(
     rows = await connection.fetch(
         """
         select p.* from unnest($1::text[], $2::text[], $3::text[]) as wanted (organization, provider, payment_id)
-        join payments p on p.organization = wanted.organization and p.provider = wanted.provider
+        join payments p on p.organization || '' = wanted.organization and p.provider = wanted.provider
             and p.payment_id = wanted.payment_id
         """,
         *([key[place] for key in keys] for place in range(3)),
@@ -127,11 +127,12 @@ async def find_by_reference(
         """
         select w.organization, w.ledger, w.word, i.id
         from unnest($1::text[], $2::text[], $3::text[]) as w (organization, ledger, word)
-        join invoices i on i.organization = w.organization and i.ledger = w.ledger and i.plain_number = w.word
+        join invoices i on i.organization || '' = w.organization and i.ledger = w.ledger and i.plain_number = w.word
         union
         select w.organization, w.ledger, w.word, i.id
         from unnest($1::text[], $2::text[], $3::text[]) as w (organization, ledger, word)
-        join invoices i on i.organization = w.organization and i.creditor_reference = w.word and i.ledger = w.ledger
+        join invoices i on i.organization || '' = w.organization and i.creditor_reference = w.word
+            and i.ledger = w.ledger
         """,
         *([key[place] for key in keys] for place in range(3)),
     )
@@ -151,7 +152,7 @@ async def find_open(
         from unnest($1::text[], $2::text[], $3::uuid[], $4::text[]) as w (organization, ledger, customer, currency)
         cross join lateral (
             select i.id from invoices i
-            where i.organization = w.organization and i.ledger = w.ledger and i.customer = w.customer
+            where i.organization || '' = w.organization and i.ledger = w.ledger and i.customer = w.customer
               and i.currency = w.currency and i.status in ('issued', 'part-paid')
             order by i.due_on, i.id limit $5) i
         """,

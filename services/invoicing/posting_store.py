@@ -252,7 +252,7 @@ async def release(
         update postings p
            set state = 'requested', requested_at = $3, resend_at = $4
           from unnest($1::text[], $2::uuid[]) as posted (organization, id)
-         where p.organization = posted.organization and p.depends_on = posted.id and p.state = 'waiting'
+         where p.organization || '' = posted.organization and p.depends_on = posted.id and p.state = 'waiting'
            and p.value is not null
         returning p.organization, p.id, p.ledger, p.document, p.type, p.value, p.attempt
         """,
@@ -377,7 +377,7 @@ async def show_on_documents(connection: Connection, documents: Sequence[tuple[st
                 else 'none' end as posting
         from (select distinct organization, document
               from unnest($1::text[], $2::text[]) as shown (organization, document)) d
-        join postings p on p.organization = d.organization and p.document = d.document
+        join postings p on p.organization || '' = d.organization and p.document = d.document
         group by p.organization, p.document
         """,
         [organization for organization, _ in documents],

@@ -95,7 +95,7 @@ RECEIVING = [
     _row(
         "sql-duplicate-payment",
         "A provider's payment is recorded once.",
-        "    constraint duplicate_payment unique (organization, provider, payment_id),\n",
+        "    constraint duplicate_payment unique (payment_id, provider, organization),\n",
         "",
         "another payment of the same name",
     ),
@@ -119,7 +119,7 @@ RECEIVING = [
     _row(
         "sql-one-posting",
         "A document asks once for each purpose.",
-        "    constraint one_posting_per_purpose unique (organization, document, purpose),\n",
+        "    constraint one_posting_per_purpose unique (document, purpose, organization),\n",
         "",
         "a second entry of one purpose",
     ),
