@@ -19,9 +19,10 @@ from libs.common.money import ISO_4217, Currency, to_text
 from libs.common.outbox import put
 from services.invoicing import announcing, domain, entries, invoice_store, payment_store, posting_store
 from services.invoicing.asking import CREATED, OK, Done
-from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
+from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
+from services.invoicing.cash_standing import cash_tax
 from services.invoicing.domain import Standing
-from services.invoicing.entry_drafts import EntryDraft
+from services.invoicing.entry_drafts import EntryDraft, Part
 from services.invoicing.invoice_store import InvoiceKey
 from services.invoicing.invoices import issue_posting, standing_of
 from services.invoicing.payment_store import AllocationRow
@@ -125,10 +126,13 @@ async def allocate(
     }
     key = BooksKey(organization, row["ledger"], row["currency"], on)
     books = await bookkeeping_for(connection, [key])
+    due = await due_by_row(connection, books, plan, rows)
     wishes_ = []
     for each in rows:
         invoice = plan.rows[organization, each.invoice]
-        draft = entries.allocation_entry(row, invoice["customer"], each.amount, invoice["number"], on, books.books(key))
+        draft = entries.allocation_entry(
+            row, invoice["customer"], each.amount, invoice["number"], on, books.books(key), due[each.id]
+        )
         if isinstance(draft, Rejection):
             return draft
         wishes_.append(
@@ -179,7 +183,9 @@ async def unallocate(
     }
     key = BooksKey(organization, row["ledger"], row["currency"], on)
     books = await bookkeeping_for(connection, [key])
-    draft = entries.unallocation_entry(row, invoice["customer"], amount, invoice["number"], on, books.books(key))
+    tax = await cash_tax(connection, books, [invoice])
+    due = tax.due((organization, known["invoice"]), standing_of(invoice).amounts, after)
+    draft = entries.unallocation_entry(row, invoice["customer"], amount, invoice["number"], on, books.books(key), due)
     if isinstance(draft, Rejection):
         return draft
     wish = await money_wish(connection, row, f"unallocation/{undoing.id}", now, draft, [payment_posting(row)])
@@ -203,15 +209,17 @@ async def apply_credit(
 ) -> Done | Rejection:
     """Uses a customer's credit: on the invoices that are named, else on what is due first."""
     credit_key = organization, ledger, customer, currency.code
+    named = [wish.invoice for wish in wishes]
+    if not named:
+        named = (await payment_store.find_open(connection, [credit_key], 200)).get(credit_key, [])
+    held = await invoice_store.lock_invoices(connection, [(organization, invoice) for invoice in named])
     balance = await payment_store.lock_credit(connection, credit_key)
     left = balance if amount is None else amount
     if left > balance or balance == 0:
         given, there = to_text(left, currency.exponent), to_text(balance, currency.exponent)
         fault = Fault("/amount", f"is {given}, the credit is {there}")
         return reject("customer-credit-exceeded", errors=[fault], amount=given, balance=there)
-    if not wishes:
-        found = await payment_store.find_open(connection, [credit_key], 200)
-        wishes = await _oldest_first(connection, organization, found.get(credit_key, []), left)
+    wishes = wishes or _oldest_first(held, organization, named, left)
     plan = await plan_allocations(connection, organization, currency.code, customer, wishes, left)
     if isinstance(plan, Rejection):
         return plan
@@ -220,7 +228,13 @@ async def apply_credit(
     application = new_id()
     key = BooksKey(organization, ledger, currency.code, on)
     books = await bookkeeping_for(connection, [key])
-    draft = entries.credit_applied_entry(customer, plan.amount, currency, on, books.books(key))
+    tax = await cash_tax(connection, books, plan.rows.values())
+    due = [
+        part
+        for of, standing in plan.standings.items()
+        for part in tax.due(of, standing_of(plan.rows[of]).amounts, standing.amounts)
+    ]
+    draft = entries.credit_applied_entry(customer, plan.amount, currency, on, books.books(key), due)
     if isinstance(draft, Rejection):
         return draft
     newest = max(plan.rows.values(), key=lambda row: (row["created_at"], row["id"]))
@@ -246,21 +260,17 @@ async def apply_credit(
     await payment_store.insert_allocations(connection, rows)
     await want(connection, [prepare(wish, books)], now)
     await tell_paid(connection, plan, None, now)
-    told = {
-        "id": application,
-        "customer": customer,
-        "currency": currency.code,
-        "amount": to_text(plan.amount, currency.exponent),
-        "credit_left": to_text(balance - plan.amount, currency.exponent),
-        "allocations": [allocation_words(row._asdict(), currency.code) for row in rows],
-    }
-    return Done(told, CREATED)
+    told = {"id": application, "customer": customer, "currency": currency.code}
+    amounts = {"amount": plan.amount, "credit_left": balance - plan.amount}
+    told |= {name: to_text(minor, currency.exponent) for name, minor in amounts.items()}
+    placed = [allocation_words(row._asdict(), currency.code) for row in rows]
+    return Done({**told, "allocations": placed}, CREATED)
 
 
-async def _oldest_first(
-    connection: Connection, organization: str, invoices: Sequence[UUID], left: int
+def _oldest_first(
+    held: Mapping[InvoiceKey, Row], organization: str, invoices: Sequence[UUID], left: int
 ) -> list[AllocationWish]:
-    held = await invoice_store.lock_invoices(connection, [(organization, invoice) for invoice in invoices])
+    """As much of `left` as is open, on what is due first."""
     wishes: list[AllocationWish] = []
     for invoice in invoices:
         amount = min(left, int(held[organization, invoice]["open"]))
@@ -268,6 +278,23 @@ async def _oldest_first(
             wishes.append(AllocationWish(invoice, amount))
             left -= amount
     return wishes
+
+
+async def due_by_row(
+    connection: Connection, books: Bookkeeping, plan: Plan, rows: Sequence[AllocationRow]
+) -> dict[UUID, list[Part]]:
+    """The tax that each allocation makes due, one after the other."""
+    tax = await cash_tax(connection, books, plan.rows.values())
+    standings = {key: standing_of(row) for key, row in plan.rows.items()}
+    due: dict[UUID, list[Part]] = {}
+    for row in rows:
+        key = row.organization, row.invoice
+        before = standings[key]
+        after = domain.allocate(before, row.amount)
+        assert not isinstance(after, Rejection), "it was planned so"
+        standings[key] = Standing(domain.status_of(after, False, False), after, before.currency)
+        due[row.id] = tax.due(key, before.amounts, after)
+    return due
 
 
 # --- shared with refunds ----------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ from services.invoicing.arithmetic import Totals
 from services.invoicing.asking import CREATED, Done
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
 from services.invoicing.business_events import CreditNote, IssuedInvoice
+from services.invoicing.cash_basis import TaxStanding
+from services.invoicing.cash_standing import cash_tax
 from services.invoicing.catalog_store import ledger_terms
 from services.invoicing.crediting import CreditTotals, CreditWish, credit_amount, credit_lines, credit_rest
 from services.invoicing.deferrals import deferred_left, deferred_parts
@@ -67,7 +69,7 @@ async def issue_credit_note(connection: Connection, wish: NoteWish, now: datetim
     standing = standing_of(row)
     if standing.status in ("draft", "void"):
         return reject("not-issued" if standing.status == "draft" else "invoice-void", status=standing.status)
-    found = invoice_of(orjson.loads(row["content"])["totals"])
+    found = invoice_of(orjson.loads(await invoice_store.read_content(connection, key))["totals"])
     before = await note_store.credit_notes_of(connection, wish.organization, wish.invoice)
     noted = _noted(wish, found, [note_of(orjson.loads(each["content"])) for each in before])
     if isinstance(noted, Rejection):
@@ -114,8 +116,9 @@ async def _store(
     left = await deferred_left(connection, organization, row["id"], invoice, books.books(books_key))
     if isinstance(left, Rejection):
         return left
+    tax = (await cash_tax(connection, books, [row])).standing((organization, row["id"]), standing.amounts)
     note = new_id()
-    draft = _draft(wish, invoice, noted, applied, left, "?", books, books_key)
+    draft = _draft(wish, invoice, noted, applied, left, "?", books, books_key, tax)
     if isinstance(draft, Rejection):
         return draft
     why = prepare(_posting(wish, row, note, draft, now), books).rejection
@@ -125,7 +128,7 @@ async def _store(
     series = organization, row["ledger"], CREDIT_SERIES, wish.issued_on.year
     serial = (await invoice_store.draw_numbers(connection, {series: 1}))[series]
     number = number_of(CREDIT_SERIES, wish.issued_on.year, serial, terms.number_prefix)
-    draft = _draft(wish, invoice, noted, applied, left, number, books, books_key)
+    draft = _draft(wish, invoice, noted, applied, left, number, books, books_key, tax)
     assert not isinstance(draft, Rejection), "it was made a moment before"
     document = {
         "organization": organization,
@@ -186,6 +189,7 @@ def _draft(
     number: str,
     books: Bookkeeping,
     key: BooksKey,
+    tax: TaxStanding | None,
 ) -> Any:
     found = books.books(key)
     if isinstance(found, Rejection):
@@ -197,6 +201,7 @@ def _draft(
         totals=noted,
         on_receivable=applied,
         deferred_left=left,
+        standing=tax,
     )
     return posting_rules.credit_note(note, found)
 

@@ -24,6 +24,7 @@ from services.invoicing.asking import CREATED, OK, Done
 from services.invoicing.customer_store import CustomerRow
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
+from services.invoicing.words import instant
 
 PERSONAL: Final = ("name", "email", "address", "tax_ids", "contact")
 """What is sealed."""
@@ -71,8 +72,8 @@ def opened(sealer: Sealer, row: Row) -> dict[str, Any]:
         "payment_terms_days": row["payment_terms_days"],
         "external_id": row["external_id"],
         "version": row["version"],
-        "created_at": row["created_at"],
-        "erased_at": row["erased_at"],
+        "created_at": instant(row["created_at"]),
+        "erased_at": instant(row["erased_at"]),
     }
 
 

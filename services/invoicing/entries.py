@@ -14,7 +14,8 @@ from libs.common.money import ISO_4217, Currency
 from services.invoicing import posting_rules
 from services.invoicing.arithmetic import Totals
 from services.invoicing.business_events import IssuedInvoice, MoneyBack, Occasion, Owed, Place, Placed, Receipt
-from services.invoicing.entry_drafts import Books, EntryDraft
+from services.invoicing.cash_basis import TaxRow, TaxStanding
+from services.invoicing.entry_drafts import Books, EntryDraft, Part
 from services.invoicing.rows import Row
 
 Answer = EntryDraft | Rejection
@@ -46,8 +47,17 @@ def issue_entry(totals: Totals, customer: UUID, number: str, issued_on: date, bo
     return posting_rules.issue(IssuedInvoice(number, str(customer), issued_on, totals), books)
 
 
-def payment_entry(row: Row, placed: Sequence[tuple[UUID, int]], parties: Sequence[UUID], books: AnyBooks) -> Answer:
-    """A payment of `row` came in and settled `placed` (invoice, amount), each owed by the party beside it."""
+def payment_entry(
+    row: Row,
+    placed: Sequence[tuple[UUID, int]],
+    parties: Sequence[UUID],
+    books: AnyBooks,
+    due: Sequence[Part] = (),
+) -> Answer:
+    """A payment of `row` came in and settled `placed` (invoice, amount), each owed by the party beside it.
+
+    `due` is the tax that this makes due, on cash basis.
+    """
     if isinstance(books, Rejection):
         return books
     currency = ISO_4217[row["currency"]]
@@ -63,25 +73,32 @@ def payment_entry(row: Row, placed: Sequence[tuple[UUID, int]], parties: Sequenc
         unapplied_party=unapplied_party(customer, payment) if row["unapplied"] else None,
         to_credit=int(row["to_credit"]),
         credit_party=str(customer) if row["to_credit"] else None,
+        due=due,
     )  # fmt: skip
     occasion = Occasion(f"Payment {row['payment_id']}", row["received_on"], currency)
     return posting_rules.payment(occasion, receipt, books)
 
 
-def allocation_entry(payment: Row, customer: UUID, amount: int, number: str, on: date, books: AnyBooks) -> Answer:
+def allocation_entry(
+    payment: Row, customer: UUID, amount: int, number: str, on: date, books: AnyBooks, due: Sequence[Part] = ()
+) -> Answer:
     """What of a payment was not placed yet settles an invoice."""
     if isinstance(books, Rejection):
         return books
     source = Owed("unapplied-receipts", unapplied_party_of(payment), amount)
-    return posting_rules.allocation(_occasion(payment, f"on invoice {number}", on), source, str(customer), books)
+    return posting_rules.allocation(_occasion(payment, f"on invoice {number}", on), source, str(customer), books, due)
 
 
-def unallocation_entry(payment: Row, customer: UUID, amount: int, number: str, on: date, books: AnyBooks) -> Answer:
+def unallocation_entry(
+    payment: Row, customer: UUID, amount: int, number: str, on: date, books: AnyBooks, due: Sequence[Part] = ()
+) -> Answer:
     """What settled an invoice is unapplied again, and the invoice is open."""
     if isinstance(books, Rejection):
         return books
     target = Owed("unapplied-receipts", unapplied_party_of(payment), amount)
-    return posting_rules.unallocation(_occasion(payment, f"off invoice {number}", on), str(customer), target, books)
+    return posting_rules.unallocation(
+        _occasion(payment, f"off invoice {number}", on), str(customer), target, books, due
+    )
 
 
 def unapplied_party_of(payment: Row) -> str:
@@ -93,16 +110,17 @@ def _occasion(payment: Row, words: str, on: date) -> Occasion:
     return Occasion(f"Payment {payment['payment_id']} {words}", on, ISO_4217[payment["currency"]])
 
 
-def credit_applied_entry(customer: UUID, amount: int, currency: Currency, on: date, books: AnyBooks) -> Answer:
+def credit_applied_entry(
+    customer: UUID, amount: int, currency: Currency, on: date, books: AnyBooks, due: Sequence[Part] = ()
+) -> Answer:
     """A customer's credit settles its invoices."""
     if isinstance(books, Rejection):
         return books
-    return posting_rules.credit_applied(Occasion("Customer credit used", on, currency), str(customer), amount, books)
+    occasion = Occasion("Customer credit used", on, currency)
+    return posting_rules.credit_applied(occasion, str(customer), amount, books, due)
 
 
-def back_entry(
-    event: str, occasion: Occasion, place: Place, sources: Sequence[Owed], fee: int, books: AnyBooks
-) -> Answer:
+def back_entry(event: str, occasion: Occasion, back: MoneyBack, books: AnyBooks) -> Answer:
     """Money went back: `event` is refund, returned, dispute_opened or dispute_won."""
     if isinstance(books, Rejection):
         return books
@@ -112,15 +130,27 @@ def back_entry(
         "dispute_opened": posting_rules.dispute_opened,
         "dispute_won": posting_rules.dispute_won,
     }
-    return rules[event](occasion, MoneyBack(place, sources, fee), books)
+    return rules[event](occasion, back, books)
 
 
 def write_off_entry(
-    event: str, customer: UUID, amount: int, currency: Currency, number: str, on: date, books: AnyBooks
+    customer: UUID, amount: int, occasion: Occasion, books: AnyBooks, standing: TaxStanding | None
 ) -> Answer:
-    """What is open of an invoice is given up, or (`write_off_reversed`) owed again."""
+    """What is open of an invoice is given up, with its tax."""
     if isinstance(books, Rejection):
         return books
-    rule = posting_rules.write_off if event == "write_off" else posting_rules.write_off_reversed
-    words = "written off" if event == "write_off" else "no longer written off"
-    return rule(Occasion(f"Invoice {number} {words}", on, currency), str(customer), amount, books)
+    return posting_rules.write_off(occasion, str(customer), amount, books, standing)
+
+
+def write_off_reversed_entry(
+    customer: UUID,
+    amount: int,
+    occasion: Occasion,
+    books: AnyBooks,
+    standing: TaxStanding | None,
+    not_due: Sequence[TaxRow],
+) -> Answer:
+    """What was given up is owed again, with the tax that went with it."""
+    if isinstance(books, Rejection):
+        return books
+    return posting_rules.write_off_reversed(occasion, str(customer), amount, books, standing, not_due)

@@ -218,7 +218,7 @@ async def lock_invoices(connection: Connection, keys: Sequence[InvoiceKey]) -> d
         """
         select i.organization, i.id, i.ledger, i.customer, i.number, i.status, i.posting, i.currency, i.issued_on,
             i.tax_point_on, i.due_on, i.net, i.tax, i.rounding, i.total, i.paid, i.credited, i.written_off, i.open,
-            i.creditor_reference, i.client_ref, i.created_at, i.issued_at, i.version, i.content
+            i.creditor_reference, i.client_ref, i.created_at, i.issued_at, i.version
         from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
         join invoices i on i.organization = wanted.organization and i.id = wanted.id
         order by i.organization, i.id
@@ -228,6 +228,12 @@ async def lock_invoices(connection: Connection, keys: Sequence[InvoiceKey]) -> d
         [key[1] for key in wanted],
     )
     return {(row["organization"], row["id"]): row for row in rows}
+
+
+async def read_content(connection: Connection, key: InvoiceKey) -> str:
+    """What an invoice is made of, as JSON text; it is large, and the hot path does without."""
+    content: str = await connection.fetchval("select content from invoices where organization = $1 and id = $2", *key)
+    return content
 
 
 async def store_amounts(connection: Connection, rows: Sequence[AmountsRow]) -> None:

@@ -1,6 +1,7 @@
 """What lowers an invoice without money, as it is kept: write-offs, credit notes; and deferred revenue that is over."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -143,3 +144,62 @@ async def with_service_period(
         limit,
     )
     return rows
+
+
+async def tax_drafts(
+    connection: Connection, organization: str, document: UUID, kind: str = "invoice"
+) -> list[asyncpg.Record]:
+    """Decisions that moved an invoice's tax: its issue, credit notes and write-offs; or those of one other document."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select p.draft, null::numeric as to_credit from postings p
+        where p.organization = $1 and p.document = $3 || '/' || $2::uuid::text and p.state <> 'withdrawn'
+          and p.purpose in ('issue', 'write_off')
+        union all
+        select p.draft, n.to_credit from credit_notes n
+        join postings p on p.organization = n.organization and p.document = 'credit-note/' || n.id::text
+        where $3 = 'invoice' and n.organization = $1 and n.invoice = $2 and p.state <> 'withdrawn'
+        union all
+        select p.draft, null from write_offs w
+        join postings p on p.organization = w.organization and p.document = 'write-off/' || w.id::text
+        where $3 = 'invoice' and w.organization = $1 and w.invoice = $2 and p.state <> 'withdrawn'
+        """,
+        organization,
+        document,
+        kind,
+    )
+    return rows
+
+
+async def written_off_sums(connection: Connection, organization: str, invoice: UUID) -> dict[str, int]:
+    """What was claimed back and what came in of an invoice's write-offs."""
+    row = await connection.fetchrow(
+        """
+        select coalesce(sum(amount) filter (where kind = 'relief'), 0) as relief,
+               coalesce(sum(amount) filter (where kind = 'recovery'), 0) as recovery
+        from write_offs where organization = $1 and invoice = $2
+        """,
+        organization,
+        invoice,
+    )
+    assert row is not None, "a sum is always there"
+    return {"relief": int(row["relief"]), "recovery": int(row["recovery"])}
+
+
+async def given_up_before(
+    connection: Connection, organization: str, invoice: UUID, created_at: datetime, write_off: UUID
+) -> int:
+    """What write-offs that stand and came before this one gave up of an invoice."""
+    amount = await connection.fetchval(
+        """
+        select coalesce(sum(w.amount), 0) from write_offs w
+        where w.organization = $1 and w.invoice = $2 and w.kind = 'write-off' and (w.created_at, w.id) < ($3, $4)
+          and not exists (select 1 from write_offs r
+                          where r.organization = w.organization and r.undoes = w.id and r.kind = 'reversal')
+        """,
+        organization,
+        invoice,
+        created_at,
+        write_off,
+    )
+    return int(amount)

@@ -31,7 +31,7 @@ async def _issue(connection: Connection, organization: str, invoice: UUID) -> En
     row = (await invoice_store.lock_invoices(connection, [(organization, invoice)]))[organization, invoice]
     key = BooksKey(organization, row["ledger"], row["currency"], row["issued_on"])
     books = (await bookkeeping_for(connection, [key])).books(key)
-    found = invoice_of(orjson.loads(row["content"])["totals"])
+    found = invoice_of(orjson.loads(await invoice_store.read_content(connection, (organization, invoice)))["totals"])
     return entries.issue_entry(found, row["customer"], row["number"], row["issued_on"], books)
 
 

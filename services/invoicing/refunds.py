@@ -22,7 +22,8 @@ from services.invoicing.allocating import Kept, unwind
 from services.invoicing.allocations import money_wish, payment_posting
 from services.invoicing.asking import CREATED, OK, Done
 from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
-from services.invoicing.business_events import Occasion, Owed
+from services.invoicing.business_events import MoneyBack, Occasion, Owed
+from services.invoicing.cash_standing import cash_tax
 from services.invoicing.domain import Standing
 from services.invoicing.invoice_store import InvoiceKey
 from services.invoicing.invoices import standing_of
@@ -31,7 +32,7 @@ from services.invoicing.payments import store_standings
 from services.invoicing.posting_requests import prepare, want
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
-from services.invoicing.words import amount_text
+from services.invoicing.words import amount_text, instant
 
 Event = Literal["refund", "returned", "dispute_opened"]
 
@@ -66,6 +67,7 @@ class _Taken:
     sources: Sequence[Owed]
     allocations: Sequence[AllocationRow]
     standings: Mapping[InvoiceKey, Standing]
+    invoices: Mapping[InvoiceKey, Row]
 
 
 async def take_back(connection: Connection, wish: BackWish, now: datetime) -> Done | Rejection:
@@ -83,12 +85,18 @@ async def take_back(connection: Connection, wish: BackWish, now: datetime) -> Do
         return taken
     key = BooksKey(wish.organization, row["ledger"], row["currency"], wish.on)
     books = await bookkeeping_for(connection, [key])
+    tax = await cash_tax(connection, books, taken.invoices.values())
+    due = [
+        part
+        for of, standing in taken.standings.items()
+        for part in tax.due(of, standing_of(taken.invoices[of]).amounts, standing.amounts)
+    ]
+    said = f"{_SAID[wish.event]} {wish.name} of payment {row['payment_id']}"
+    place = entries.place_of(wish.account or row["account"], row["provider"], row["method"])
     draft = entries.back_entry(
         wish.event,
-        Occasion(f"{_SAID[wish.event]} {wish.name} of payment {row['payment_id']}", wish.on, ISO_4217[row["currency"]]),
-        entries.place_of(wish.account or row["account"], row["provider"], row["method"]),
-        taken.sources,
-        wish.fee,
+        Occasion(said, wish.on, ISO_4217[row["currency"]]),
+        MoneyBack(place, taken.sources, wish.fee, due),
         books.books(key),
     )
     if isinstance(draft, Rejection):
@@ -108,6 +116,7 @@ async def _taken(connection: Connection, row: Row, wish: BackWish, now: datetime
     """Where it is taken from; the invoices that are open again are held."""
     organization = wish.organization
     standing = await payment_store.allocations_of(connection, organization, row["id"])
+    invoices = await invoice_store.lock_invoices(connection, [(organization, each["invoice"]) for each in standing])
     credit = 0
     if row["customer"] is not None and row["to_credit"]:
         credit_key = organization, row["ledger"], row["customer"], row["currency"]
@@ -118,9 +127,6 @@ async def _taken(connection: Connection, row: Row, wish: BackWish, now: datetime
     if isinstance(back, Rejection):
         return back
     by_id = {str(each["id"]): each for each in standing}
-    invoices = await invoice_store.lock_invoices(
-        connection, [(organization, by_id[allocation]["invoice"]) for allocation, _ in back.allocations]
-    )
     standings: dict[InvoiceKey, Standing] = {}
     undone: list[AllocationRow] = []
     owed: dict[UUID, int] = {}
@@ -139,7 +145,8 @@ async def _taken(connection: Connection, row: Row, wish: BackWish, now: datetime
         sources.append(Owed("unapplied-receipts", entries.unapplied_party_of(row), back.unapplied))
     if back.credit:
         sources.append(Owed("customer-credit", str(row["customer"]), back.credit))
-    return _Taken(back, sources, undone, standings)
+    touched = {key: invoices[key] for key in standings}
+    return _Taken(back, sources, undone, standings, touched)
 
 
 def _undoing(of: Row, part: int, wish: BackWish, organization: str, now: datetime) -> list[AllocationRow]:
@@ -220,7 +227,7 @@ def _words(document: Row) -> dict[str, Any]:
             for name in ("amount", "fee", "from_unapplied", "from_credit", "from_allocated")
         },
         "posting": document["posting"],
-        "created_at": document["created_at"],
+        "created_at": instant(document["created_at"]),
     }
 
 
@@ -264,9 +271,11 @@ async def _won(connection: Connection, row: Row, dispute: Row, end: DisputeEnd, 
     draft = entries.back_entry(
         "dispute_won",
         Occasion(f"Dispute {end.dispute_id} of payment {row['payment_id']} won", end.on, currency),
-        entries.place_of(row["account"], row["provider"], row["method"]),
-        [Owed("unapplied-receipts", entries.unapplied_party_of(row), amount)],
-        end.fee,
+        MoneyBack(
+            entries.place_of(row["account"], row["provider"], row["method"]),
+            [Owed("unapplied-receipts", entries.unapplied_party_of(row), amount)],
+            end.fee,
+        ),
         books.books(key),
     )
     if isinstance(draft, Rejection):

@@ -1,10 +1,12 @@
 """How documents are told to callers: amounts as text in major units, the same members wherever a document appears."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
 
+from libs.common.messages import rfc3339
 from libs.common.money import ISO_4217, to_text
 from services.invoicing.rows import Row
 
@@ -12,6 +14,11 @@ from services.invoicing.rows import Row
 def amount_text(minor: Any, currency: str) -> str:
     """An amount of a currency as exact text."""
     return to_text(int(minor), ISO_4217[currency].exponent)
+
+
+def instant(value: datetime | None) -> str | None:
+    """An instant in UTC as text, alike in every answer."""
+    return None if value is None else rfc3339(value)
 
 
 def plain(number: Any) -> str:
@@ -84,8 +91,8 @@ def invoice_words(row: Row, taxes: Sequence[Row] = (), lines: Sequence[Row] = ()
         "creditor_reference": row["creditor_reference"],
         "client_ref": row["client_ref"],
         "version": row["version"],
-        "created_at": row["created_at"],
-        "issued_at": row["issued_at"],
+        "created_at": instant(row["created_at"]),
+        "issued_at": instant(row["issued_at"]),
         "taxes": tax_words(taxes, currency),
         "lines": line_words(lines, currency),
     }
@@ -113,7 +120,7 @@ def payment_words(row: Row, allocations: Sequence[Row] = ()) -> dict[str, Any]:
         "posting": row["posting"],
         "client_ref": row["client_ref"],
         "version": row["version"],
-        "created_at": row["created_at"],
+        "created_at": instant(row["created_at"]),
         "allocations": [allocation_words(each, currency) for each in allocations],
     }
 
@@ -128,7 +135,7 @@ def allocation_words(row: Row, currency: str) -> dict[str, Any]:
         "amount": amount_text(row["amount"], currency),
         "on": row["on_date"],
         "undoes": row["undoes"],
-        "created_at": row["created_at"],
+        "created_at": instant(row["created_at"]),
     }
 
 
@@ -146,14 +153,14 @@ def credit_note_words(row: Row, taxes: Sequence[Row] = ()) -> dict[str, Any]:
         "reason": row["reason"],
         **{name: amount_text(row[name], currency) for name in ("net", "tax", "total", "applied", "to_credit")},
         "posting": row["posting"],
-        "created_at": row["created_at"],
+        "created_at": instant(row["created_at"]),
         "taxes": tax_words(taxes, currency),
     }
 
 
 def posting_words(row: Row) -> dict[str, Any]:
     """What the ledger was asked, and what it said."""
-    told = dict(row)
+    told = {name: instant(value) if name.endswith("_at") else value for name, value in dict(row).items()}
     told["rejection"] = orjson.loads(row["rejection"]) if row["rejection"] is not None else None
     return told
 
@@ -171,7 +178,7 @@ def product_words(row: Row) -> dict[str, Any]:
         "revenue_account": row["revenue_account"],
         "active": row["active"],
         "version": row["version"],
-        "created_at": row["created_at"],
+        "created_at": instant(row["created_at"]),
     }
 
 

@@ -11,6 +11,8 @@ from libs.common.outbox import put
 from services.invoicing import announcing, domain, entries, invoice_store, note_store
 from services.invoicing.asking import CREATED, Done
 from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
+from services.invoicing.business_events import Occasion
+from services.invoicing.cash_standing import cash_tax, given_up_tax
 from services.invoicing.domain import Standing
 from services.invoicing.invoices import issue_posting, standing_of
 from services.invoicing.payments import changed_row, store_standings
@@ -40,9 +42,9 @@ async def write_off(
     document = new_id()
     key = BooksKey(organization, row["ledger"], row["currency"], on)
     books = await bookkeeping_for(connection, [key])
-    draft = entries.write_off_entry(
-        "write_off", row["customer"], amount, standing.currency, row["number"], on, books.books(key)
-    )
+    tax = (await cash_tax(connection, books, [row])).standing((organization, invoice), standing.amounts)
+    occasion = Occasion(f"Invoice {row['number']} written off", on, standing.currency)
+    draft = entries.write_off_entry(row["customer"], amount, occasion, books.books(key), tax)
     if isinstance(draft, Rejection):
         return draft
     wish = PostingWish(
@@ -86,9 +88,10 @@ async def reverse_write_off(
     reversal = new_id()
     key = BooksKey(organization, row["ledger"], row["currency"], on)
     books = await bookkeeping_for(connection, [key])
-    draft = entries.write_off_entry(
-        "write_off_reversed", row["customer"], amount, currency, row["number"], on, books.books(key)
-    )
+    tax = (await cash_tax(connection, books, [row])).standing((organization, invoice), standing_of(row).amounts)
+    not_due = await given_up_tax(connection, organization, document) if tax is not None else ()
+    occasion = Occasion(f"Invoice {row['number']} no longer written off", on, currency)
+    draft = entries.write_off_reversed_entry(row["customer"], amount, occasion, books.books(key), tax, not_due)
     if isinstance(draft, Rejection):
         return draft
     wish = PostingWish(

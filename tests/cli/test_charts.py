@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from services.invoicing.account_roles import ROLES, standard_accounts, standard_mapping
 
 from libs.cli import charts
 from libs.cli.exits import Ended, Exit
 from libs.common.journal import AccountRequest
+from services.invoicing.account_roles import ROLES, standard_accounts, standard_mapping
 
 
 @pytest.mark.parametrize("name", charts.names())

@@ -98,6 +98,12 @@ def test_settled_invoices_get_nothing() -> None:
     )
 
 
+@pytest.mark.parametrize("numbers", [("AB-2026", "2026-000001"), ("2026", "2026-000001"), ("000001", "2026-000001")])
+def test_the_longest_name_wins(numbers: tuple[str, str]) -> None:
+    found = named("for AB 2026 000001", [invoice(number) for number in numbers])
+    assert [each.number for each in found] == ["2026-000001"]
+
+
 def test_what_to_look_up() -> None:
     assert {"2026000001", "INV2026000001"} <= names_in("inv-2026/000001 of march")
     assert plain("INV-2026-000001") in names_in("inv-2026/000001 of march")

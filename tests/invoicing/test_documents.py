@@ -1,6 +1,8 @@
 """Invoices as pages and PDF: what is shown adds up, texts are escaped, nothing is fetched, the same gives the same."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -151,6 +153,15 @@ def test_nothing_is_fetched_while_a_page_is_laid_out(engine: pdf.Engine, tmp_pat
     made = pdf.write(f"<link rel=attachment href='{secret.as_uri()}'><p>a</p><img src='{secret.as_uri()}'>", engine)
     assert made.startswith(b"%PDF-")
     assert b"EmbeddedFile" not in made
+
+
+def test_where_the_extra_does_not_run_there_is_no_engine() -> None:
+    program = (
+        "import sys; sys.modules['weasyprint'] = None\n"
+        "from services.invoicing.documents import pdf; print(pdf.engine())"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "None"
 
 
 def test_without_the_extra_a_pdf_is_refused_with_a_sentence() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from libs.common.errors import Fault
 from services.invoicing.arithmetic import Totals
 from services.invoicing.documents import cents, cii, en16931, ubl
 from services.invoicing.documents.printed import Address, PrintedInvoice
@@ -73,10 +74,19 @@ def test_a_fault_names_its_place_and_both_figures() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["<!DOCTYPE a [<!ENTITY b 'c'>]><a/>", "<other/>"])
-def test_what_is_no_document_of_ours_is_not_read(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no document of ours|no e-invoice"):
-        cents.read(text)
+def test_a_line_without_a_row_of_tax_is_a_fault() -> None:
+    text = ubl.write(DOCUMENTS["standard"])
+    category = "<cac:ClassifiedTaxCategory><cbc:ID>S</cbc:ID>"
+    found = cents.check(text.replace(category, category.replace(">S<", ">Z<"), 1), "net-sum-half-up")
+    assert Fault("/taxes", "have no row of Z 20") in found
+
+
+def test_what_is_no_document_of_ours_is_not_read() -> None:
+    declaring = ubl.write(DOCUMENTS["standard"]).replace("<Invoice ", "<!DOCTYPE Invoice [<!ENTITY a 'b'>]><Invoice ")
+    with pytest.raises(ValueError, match="it declares things"):
+        cents.read(declaring)
+    with pytest.raises(ValueError, match="no e-invoice: other"):
+        cents.read("<other/>")
 
 
 GAPS: list[tuple[PrintedInvoice, str]] = [

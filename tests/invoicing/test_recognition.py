@@ -9,7 +9,7 @@ from services.invoicing import posting_rules as rules
 from services.invoicing.entry_drafts import EntryDraft
 from services.invoicing.recognition import Deferral, earned, left, to_recognise, to_take_back
 from tests.invoicing.books_in_memory import Ledger, books
-from tests.invoicing.test_posting_rules import ABROAD, PLAIN, of_service
+from tests.invoicing.posting_cases import ABROAD, PLAIN, of_service
 
 USD = ISO_4217["USD"]
 YEAR = Deferral(0, 120000, USD, None, date(2026, 1, 1), date(2026, 12, 31))

@@ -113,12 +113,16 @@ def payment(amount: str, payment_id: str = "p-1", *, currency: str = "USD", **mo
     return ReceivedPayment(**told)
 
 
-async def company(pool: Pool) -> Company:
+async def company(pool: Pool, tax_basis: str = "accrual") -> Company:
     """A company with the standard accounts mapped and one customer."""
     sealer = new_sealer()
     async with transaction(pool) as connection:
         mapped = await put_mapping(
-            connection, ORGANIZATION, LEDGER, MappingWish(standard=True, functional_currency="USD"), now()
+            connection,
+            ORGANIZATION,
+            LEDGER,
+            MappingWish(standard=True, functional_currency="USD", tax_basis=tax_basis),
+            now(),
         )
         assert isinstance(mapped, Done), mapped
         made = await create_customer(connection, sealer, ORGANIZATION, CustomerWish(name="Acme Corp"), now())

@@ -1,11 +1,12 @@
 """Invoices and credit notes as drawn: what is shown adds up, and any split into notes totals the invoice exactly.
 
-`make explore` draws others than the suite does.
+`make explore` draws others than the suite does, and 10,000 splits.
 """
 
 import json
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,9 @@ from services.invoicing.crediting import CreditTotals, CreditWish, credit_amount
 from services.invoicing.kept_totals import invoice_of, kept_invoice, kept_note, note_of
 from tests.properties.drawn_invoices import invoices
 
-EXAMPLES = settings(max_examples=300, deadline=None)
+_EXPLORES = settings.get_current_profile_name() == "explore"
+EXAMPLES = settings(max_examples=1_000 if _EXPLORES else 300, deadline=None)
+SPLITS = settings(max_examples=10_000 if _EXPLORES else 300, deadline=None)
 
 
 @EXAMPLES
@@ -79,7 +82,8 @@ def _wishes(draw: st.DrawFn, found: Totals, notes: list[CreditTotals]) -> list[C
     return wishes
 
 
-@EXAMPLES
+@pytest.mark.timeout(900)
+@SPLITS
 @given(invoices(), st.data())
 def test_any_split_into_credit_notes_totals_the_invoice(found: Totals, draws: st.DataObject) -> None:
     """By lines, units and amounts in any order; the last takes what is left, and then nothing is left."""
