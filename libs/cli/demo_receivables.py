@@ -111,11 +111,12 @@ async def _invoiced(client: Client, customer: str, lines: Any) -> Document:
 
 async def _posted_invoice(client: Client, invoice: Document, is_settled: Callable[[Document], bool]) -> Document:
     """The invoice once it is in the books and what was paid or credited on it is known."""
-    return await _awaited(
+    found: Document = await _awaited(
         lambda: client.get(f"/invoices/{invoice['id']}"),
         lambda found: found["posting"] == "posted" and is_settled(found),
         f"The invoice {invoice['number']}",
     )
+    return found
 
 
 async def _awaited(ask: Callable[[], Any], is_there: Callable[[Any], bool], what: str) -> Any:

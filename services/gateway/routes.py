@@ -180,6 +180,8 @@ INVOICING: Final = (
     _receivables("POST", "/webhook-targets/{id}/switch", "mapping:write"),
     Passage("POST", "/api/v1/webhooks/{provider}/{endpoint}", "invoicing", OPEN, 15.0, MIB, "webhook"),
     _receivables("POST", "/write-offs/{id}/reverse", "invoice:write-off"),
+    _receivables("POST", "/write-offs/{id}/relief", "invoice:write-off"),
+    _receivables("POST", "/invoices/{id}/recoveries", "payment:write"),
 )
 
 _SHORT: Final = (

@@ -1,6 +1,6 @@
 """The ageing of receivables over REST: `GET /receivables/ageing?ledger=&as_of=&known_at=&basis=&edges=`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from services.invoicing import ageing, ageing_reads
 from services.invoicing.ageing import Aged, Basis
 from services.invoicing.customers import as_uuid, belongs_to
 from services.invoicing.receivable_reads import as_reader
+from services.invoicing.rows import Row
 from services.invoicing.words import amount_text
 from services.invoicing.writing import PREFIX, Tools
 
@@ -72,7 +73,7 @@ class AgeingApi:
             "totals": [_words(row, columns) for row in ageing.summed(rows, columns)],
         }
 
-    def _name(self, row: Mapping[str, Any]) -> str | None:
+    def _name(self, row: Row) -> str | None:
         plain = self.tools.sealer.open(row["key_id"], row["sealed"], belongs_to(row["organization"], row["id"]))
         name: str | None = orjson.loads(plain).get("name")
         return name

@@ -209,15 +209,17 @@ async def apply_credit(
 ) -> Done | Rejection:
     """Uses a customer's credit: on the invoices that are named, else on what is due first."""
     credit_key = organization, ledger, customer, currency.code
+    named = [wish.invoice for wish in wishes]
+    if not named:
+        named = (await payment_store.find_open(connection, [credit_key], 200)).get(credit_key, [])
+    held = await invoice_store.lock_invoices(connection, [(organization, invoice) for invoice in named])
     balance = await payment_store.lock_credit(connection, credit_key)
     left = balance if amount is None else amount
     if left > balance or balance == 0:
         given, there = to_text(left, currency.exponent), to_text(balance, currency.exponent)
         fault = Fault("/amount", f"is {given}, the credit is {there}")
         return reject("customer-credit-exceeded", errors=[fault], amount=given, balance=there)
-    if not wishes:
-        found = await payment_store.find_open(connection, [credit_key], 200)
-        wishes = await _oldest_first(connection, organization, found.get(credit_key, []), left)
+    wishes = wishes or _oldest_first(held, organization, named, left)
     plan = await plan_allocations(connection, organization, currency.code, customer, wishes, left)
     if isinstance(plan, Rejection):
         return plan
@@ -258,21 +260,17 @@ async def apply_credit(
     await payment_store.insert_allocations(connection, rows)
     await want(connection, [prepare(wish, books)], now)
     await tell_paid(connection, plan, None, now)
-    told = {
-        "id": application,
-        "customer": customer,
-        "currency": currency.code,
-        "amount": to_text(plan.amount, currency.exponent),
-        "credit_left": to_text(balance - plan.amount, currency.exponent),
-        "allocations": [allocation_words(row._asdict(), currency.code) for row in rows],
-    }
-    return Done(told, CREATED)
+    told = {"id": application, "customer": customer, "currency": currency.code}
+    amounts = {"amount": plan.amount, "credit_left": balance - plan.amount}
+    told |= {name: to_text(minor, currency.exponent) for name, minor in amounts.items()}
+    placed = [allocation_words(row._asdict(), currency.code) for row in rows]
+    return Done({**told, "allocations": placed}, CREATED)
 
 
-async def _oldest_first(
-    connection: Connection, organization: str, invoices: Sequence[UUID], left: int
+def _oldest_first(
+    held: Mapping[InvoiceKey, Row], organization: str, invoices: Sequence[UUID], left: int
 ) -> list[AllocationWish]:
-    held = await invoice_store.lock_invoices(connection, [(organization, invoice) for invoice in invoices])
+    """As much of `left` as is open, on what is due first."""
     wishes: list[AllocationWish] = []
     for invoice in invoices:
         amount = min(left, int(held[organization, invoice]["open"]))

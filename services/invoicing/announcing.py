@@ -94,7 +94,7 @@ def payment_settled(row: Row, now: datetime) -> Message:
         "entry_id": row["entry_id"],
         "occurred_at": now,
     }
-    if row["posting"] == "posted":
+    if row["state"] == "posted":
         told |= {"sequence": row["sequence"], "effective_on": row["effective_on"]}
         return _message(PAYMENT_POSTED, row["id"], row["version"], told, now)
     rejection = orjson.loads(row["rejection"] or "{}")

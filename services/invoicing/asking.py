@@ -17,14 +17,16 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 import orjson
 
-from libs.common.db import Connection, Pool, transaction
-from libs.common.errors import Fault, Rejection
+from libs.common.db import Connection, Pool, is_connection_error, transaction, transient
+from libs.common.errors import Fault, Rejection, Transient
 from services.invoicing import request_store
 from services.invoicing.rejections import CONFLICTS, NOT_FOUND, REJECTIONS, reject
 from services.invoicing.request_store import Claim, Kept
 
 OK: Final = 200
 CREATED: Final = 201
+TRIES: Final = 3
+"""Of a wish that met somebody else's transaction head on."""
 
 NOT_KEPT: Final = frozenset({"key-reused-with-other-content", "mapping-missing", "rate-missing"}) | NOT_FOUND
 """Answers that something added tomorrow makes another."""
@@ -76,17 +78,28 @@ def fingerprint_of(content: Any) -> bytes:
 
 
 async def answer(pool: Pool, wish: Wish, now: datetime, act: Act) -> Outcome:
-    """The one answer to a wish."""
-    try:
-        async with transaction(pool) as connection:
-            known = (await request_store.claim(connection, [wish.claim], now))[wish.claim]
-            if known is not None:
-                return recall(known, wish)
-            outcome = outcome_of(await act(connection))
-            await keep(connection, [(wish, outcome)])
-            return outcome
-    except (asyncpg.CheckViolationError, asyncpg.UniqueViolationError) as error:
-        return outcome_of(refused_by_guard(error))
+    """The one answer to a wish. Raises Transient where the database cannot give one now."""
+    for tried in range(1, TRIES + 1):
+        try:
+            return await _answer(pool, wish, now, act)
+        except (asyncpg.CheckViolationError, asyncpg.UniqueViolationError) as error:
+            return outcome_of(refused_by_guard(error))
+        except Exception as error:
+            if not transient(error):
+                raise
+            if isinstance(error, Transient) or is_connection_error(error) or tried == TRIES:
+                raise Transient("the database could not do it now; ask again with the same key") from error
+    raise AssertionError("the last try answers or raises")
+
+
+async def _answer(pool: Pool, wish: Wish, now: datetime, act: Act) -> Outcome:
+    async with transaction(pool) as connection:
+        known = (await request_store.claim(connection, [wish.claim], now))[wish.claim]
+        if known is not None:
+            return recall(known, wish)
+        outcome = outcome_of(await act(connection))
+        await keep(connection, [(wish, outcome)])
+        return outcome
 
 
 def outcome_of(done: Done | Rejection) -> Outcome:

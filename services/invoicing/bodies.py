@@ -18,6 +18,8 @@ NumberText = Annotated[str, Pattern(r"^-?[0-9]{1,30}(\.[0-9]{1,20})?$")]
 
 TaxCode = Annotated[str, Pattern(r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,39}$")]
 SeriesText = Annotated[str, Pattern(r"^[A-Z0-9]{1,12}$")]
+Day = Annotated[date, Ge(date(1900, 1, 1)), Le(date(2999, 12, 31))]
+"""A day that documents may have; what is due later stays a day that exists."""
 Version = Annotated[int, Ge(1), Le(2**62)]
 
 SHORT_AMOUNTS: Final = (("total",), ("amount",))
@@ -158,8 +160,8 @@ class TaxRateBody(_Body):
     code: TaxCode
     category: Annotated[str, Len(1, 2)]
     rate: NumberText
-    valid_from: date
-    valid_to: date | None = None
+    valid_from: Day
+    valid_to: Day | None = None
     exemption_code: ShortText | None = None
     exemption_reason: LongText | None = None
 
@@ -193,8 +195,8 @@ class LineBody(_Body):
     tax: TaxBody | None = None
     further_taxes: Annotated[list[TaxBody], MaxLen(20)] = field(default_factory=list)
     revenue_account: CodeText | None = None
-    service_from: date | None = None
-    service_to: date | None = None
+    service_from: Day | None = None
+    service_to: Day | None = None
     product: CodeText | None = None
     unit: Annotated[str, Len(1, 3)] = "C62"
 
@@ -210,9 +212,9 @@ class InvoiceBody(_Body):
     customer: ShortText
     ledger: SlugText = "main"
     currency: CurrencyText | None = None
-    issued_on: date | None = None
-    tax_point_on: date | None = None
-    due_on: date | None = None
+    issued_on: Day | None = None
+    tax_point_on: Day | None = None
+    due_on: Day | None = None
     lines: Annotated[list[LineBody], MaxLen(1_001)] = field(default_factory=list)
     total: AmountText | None = None
     prices_include_tax: bool = False
@@ -229,7 +231,7 @@ class WriteOffBody(_Body):
     """What is given up of an invoice: an amount, or all that is open."""
 
     amount: AmountText | None = None
-    on: date | None = None
+    on: Day | None = None
     reason: LongText | None = None
 
 
@@ -237,7 +239,7 @@ class WriteOffBody(_Body):
 class DayBody(_Body):
     """On which day; today where it is absent."""
 
-    on: date | None = None
+    on: Day | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -245,7 +247,7 @@ class RecoveryBody(_Body):
     """What came in of what was written off; `account` is where the money is."""
 
     amount: AmountText
-    on: date | None = None
+    on: Day | None = None
     account: CodeText | None = None
 
 
@@ -266,7 +268,7 @@ class CreditNoteBody(_Body):
     lines: Annotated[list[CreditLineBody], MaxLen(1_000)] | None = None
     amount: AmountText | None = None
     reason: LongText
-    issued_on: date | None = None
+    issued_on: Day | None = None
 
 
 # --- money ------------------------------------------------------------------------------------------------------------
@@ -278,7 +280,7 @@ class AllocationBody(_Body):
 
     invoice_id: UUID
     amount: AmountText | None = None
-    on: date | None = None
+    on: Day | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -291,7 +293,7 @@ class PaymentBody(_Body):
     ledger: SlugText | None = None
     currency: CurrencyText | None = None
     method: ShortText = "bank-transfer"
-    received_on: date | None = None
+    received_on: Day | None = None
     account: CodeText | None = None
     reference: LongText = ""
     fee: AmountText | None = None
@@ -304,7 +306,7 @@ class RefundBody(_Body):
     """What goes back to the payer: an amount, or all that is left."""
 
     amount: AmountText | None = None
-    on: date | None = None
+    on: Day | None = None
     reason: LongText | None = None
     account: CodeText | None = None
 
@@ -317,12 +319,12 @@ class ApplyCreditBody(_Body):
     currency: CurrencyText
     amount: AmountText | None = None
     allocations: Annotated[list[AllocationBody], MaxLen(500)] = field(default_factory=list)
-    on: date | None = None
+    on: Day | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class DeferralsBody(_Body):
     """Revenue that is earned by the end of a day."""
 
-    through: date
+    through: Day
     ledger: SlugText = "main"

@@ -103,6 +103,34 @@ async def _recognise(
     return len(moves)
 
 
+async def take_back_recognised(connection: Connection, row: Row, on: date) -> PostingWish | Rejection | None:
+    """Before a void: what was recognised of the invoice is deferred again, so that its issue can be reversed whole."""
+    key = row["organization"], row["id"]
+    over = await _over(connection, *key)
+    if not any(recognised for _, recognised in over.values()):
+        return None
+    issued = _issued(row, await invoice_store.read_content(connection, key))
+    books_key = BooksKey(row["organization"], row["ledger"], row["currency"], row["issued_on"])
+    books = (await bookkeeping_for(connection, [books_key])).books(books_key)
+    deferred = books if isinstance(books, Rejection) else posting_rules.deferrals(issued, books)
+    if isinstance(deferred, Rejection):
+        return deferred
+    assert not isinstance(books, Rejection), "what is deferred was found with them"
+    moves = recognition.to_take_back([(each, over.get(each.line, (0, 0))[1]) for each in deferred])
+    draft = posting_rules.recognition(row["number"], on, moves, books)
+    if draft is None or isinstance(draft, Rejection):
+        return draft
+    return PostingWish(
+        organization=row["organization"],
+        ledger=row["ledger"],
+        document=issue_document(row["id"]),
+        purpose="recognition-taken-back",
+        created_at=row["created_at"],
+        draft=draft,
+        depends_on=issue_posting(row["organization"], row["id"], row["created_at"]),
+    )
+
+
 def _issued(row: Row, content: str) -> IssuedInvoice:
     found = invoice_of(orjson.loads(content)["totals"])
     return IssuedInvoice(row["number"], str(row["customer"]), row["issued_on"], found)

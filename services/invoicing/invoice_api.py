@@ -14,7 +14,7 @@ from libs.common.db import Connection
 from libs.common.errors import Fault, Problem, Rejection
 from libs.common.http import App, requires, router
 from libs.common.problems import malformed
-from services.invoicing import invoices, receivable_reads, recoveries, write_offs
+from services.invoicing import invoices, receivable_reads, recoveries, voiding, write_offs
 from services.invoicing.asking import OK, Done, Outcome, Wish
 from services.invoicing.bodies import (
     SHORT_AMOUNTS,
@@ -51,6 +51,7 @@ class InvoiceApi:
         body, empty, reason, write_off = (
             TypeAdapter(InvoiceBody), TypeAdapter(EmptyBody), TypeAdapter(ReasonBody), TypeAdapter(WriteOffBody),
         )  # fmt: skip
+        day, recovery = TypeAdapter(DayBody), TypeAdapter(RecoveryBody)
         for write in (
             Write("/invoices", "invoice:write", body, "A new invoice", ask=self._make, short_amounts=SHORT_AMOUNTS,
                   tags=tags),
@@ -62,10 +63,10 @@ class InvoiceApi:
                   is_empty_allowed=True, tags=tags),
             Write("/write-offs/{id}/reverse", "invoice:write-off", reason, "A write-off taken back", _reverse_write_off,
                   is_empty_allowed=True, tags=tags),
-            Write("/write-offs/{id}/relief", "invoice:write-off", TypeAdapter(DayBody), "Tax of a write-off claimed back",
-                  _claim_relief, is_empty_allowed=True, tags=tags),
-            Write("/invoices/{id}/recoveries", "payment:write", TypeAdapter(RecoveryBody), "Money for what was given up",
-                  _recover, tags=tags),
+            Write("/write-offs/{id}/relief", "invoice:write-off", day, "Tax of a write-off claimed back", _claim_relief,
+                  is_empty_allowed=True, tags=tags),
+            Write("/invoices/{id}/recoveries", "payment:write", recovery, "Money for what was given up", _recover,
+                  tags=tags),
         ):  # fmt: skip
             add_write(app, self.tools, write)
         routes = router(PREFIX, list(tags))
@@ -185,7 +186,7 @@ async def _issue(connection: Connection, asked: Asked) -> Done | Rejection:
 
 
 async def _void(connection: Connection, asked: Asked) -> Done | Rejection:
-    return await invoices.void_invoice(
+    return await voiding.void_invoice(
         connection, asked.organization, asked.ids["id"], asked.body.reason, asked.now
     )  # fmt: skip
 

@@ -1,9 +1,8 @@
-"""Invoices: made, issued, void. Any number of them in one transaction, each with an answer of its own.
+"""Invoices: made and issued. Any number of them in one transaction, each with an answer of its own.
 
     make     wishes -> customers, terms, products, tax rates (set by set) -> planned, or rejected one by one
              -> numbers for those to be issued -> documents, lines, taxes -> postings -> facts -> answers
     issue    drafts, held -> the same from their numbers on
-    void     issued, nothing on it -> its entry is withdrawn (never sent) or reversed (after it is posted)
 
 Whatever can be refused is refused before a number is drawn; after that nothing is waited for but the database's own
 writes. So numbers are 1..n in the order of commits.
@@ -31,7 +30,6 @@ from services.invoicing import (
     domain,
     entries,
     invoice_store,
-    posting_store,
 )
 from services.invoicing.arithmetic import Totals
 from services.invoicing.asking import CREATED, OK, Done
@@ -43,7 +41,7 @@ from services.invoicing.drafts import TaxTerms
 from services.invoicing.invoice_plans import Found, InvoiceWish, Planned, plan, tax_point_of
 from services.invoicing.invoice_store import InvoiceRow, LineRow, SeriesKey, TaxRow
 from services.invoicing.kept_totals import invoice_of, kept_invoice
-from services.invoicing.posting_requests import DRAFT, PostingWish, document_name, posting_id, prepare, want
+from services.invoicing.posting_requests import PostingWish, document_name, posting_id, prepare, want
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
 from services.invoicing.words import invoice_words
@@ -422,42 +420,3 @@ def tax_rows(organization: str, document: UUID, found: Totals | Any) -> list[Tax
         )
         for place, row in enumerate(found.taxes, 1)
     ]
-
-
-# --- void -------------------------------------------------------------------------------------------------------------
-
-
-async def void_invoice(
-    connection: Connection, organization: str, invoice: UUID, reason: str | None, now: datetime
-) -> Done | Rejection:
-    """As if it had never been: the number stays, the entry is withdrawn where it was never sent, else reversed."""
-    row = (await invoice_store.lock_invoices(connection, [(organization, invoice)])).get((organization, invoice))
-    if row is None:
-        return reject("unknown-invoice", invoice=str(invoice))
-    refused = domain.void(standing_of(row))
-    if isinstance(refused, Rejection):
-        return refused
-    document = issue_document(invoice)
-    entry = issue_posting(organization, invoice, row["created_at"])
-    posting = "none"
-    held = await posting_store.lock_posting(connection, organization, entry)
-    if held is not None and held["state"] in ("waiting", "needs-attention"):
-        await posting_store.withdraw(connection, organization, document)
-    elif held is not None:
-        wish = PostingWish(
-            organization=organization,
-            ledger=row["ledger"],
-            document=document,
-            purpose="void",
-            created_at=row["created_at"],
-            draft=DRAFT.validate_json(held["draft"]),
-            depends_on=entry,
-            reverses=entry,
-            reversed_on=now.date(),
-        )
-        await want(connection, [prepare(wish, await bookkeeping_for(connection, []))], now)
-        posting = "requested"
-    await invoice_store.void_invoice(connection, organization, invoice, posting, now)
-    told = {**dict(row), "status": "void", "posting": posting, "version": row["version"] + 1}
-    await put(connection, [announcing.invoice_changed("voided", told, now, reason=reason)])
-    return Done(invoice_words(told), OK)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from libs.common.clock import Clock
-from libs.common.db import Pool, is_connection_error, transaction
+from libs.common.db import Pool, transaction, transient
 from libs.common.errors import Transient
 from libs.common.sealing import Sealer
 from services.invoicing import request_store
@@ -121,10 +121,10 @@ class IssueQueue:
 
 
 def _fail(batch: Sequence[_Queued], error: BaseException) -> None:
-    """Every wish of a batch hears why there is no answer; a broken connection is worth another try."""
+    """Every wish of a batch hears why there is no answer; what passes is worth another try."""
     told = error
-    if isinstance(error, Exception) and is_connection_error(error):
-        told = Transient("the database did not answer; ask again with the same key")
+    if isinstance(error, Exception) and transient(error):
+        told = Transient("the database could not do it now; ask again with the same key")
     for queued in batch:
         if not queued.answer.done():
             if isinstance(told, Exception):

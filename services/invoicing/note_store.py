@@ -153,7 +153,7 @@ async def tax_drafts(
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select p.draft, null::numeric as to_credit from postings p
-        where p.organization = $1 and p.document = $3 || '/' || $2::text and p.state <> 'withdrawn'
+        where p.organization = $1 and p.document = $3 || '/' || $2::uuid::text and p.state <> 'withdrawn'
           and p.purpose in ('issue', 'write_off')
         union all
         select p.draft, n.to_credit from credit_notes n
@@ -182,6 +182,7 @@ async def written_off_sums(connection: Connection, organization: str, invoice: U
         organization,
         invoice,
     )
+    assert row is not None, "a sum is always there"
     return {"relief": int(row["relief"]), "recovery": int(row["recovery"])}
 
 

@@ -368,23 +368,5 @@ async def settle_dispute(
     )
 
 
-async def insert_payout(connection: Connection, row: Mapping[str, Any]) -> bool:
-    """Stores a payout; False where it is stored already."""
-    names = (
-        "organization", "id", "ledger", "provider", "payout_id", "currency", "amount", "paid_on", "items", "posting",
-        "created_at",
-    )  # fmt: skip
-    stored = await connection.fetchval(
-        """
-        insert into payouts (organization, id, ledger, provider, payout_id, currency, amount, paid_on, items, posting,
-            created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11)
-        on conflict on constraint duplicate_payout do nothing returning true
-        """,
-        *(row[name] for name in names),
-    )
-    return bool(stored)
-
-
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]

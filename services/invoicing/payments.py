@@ -10,9 +10,8 @@ derived from who speaks and the payment's own id, so a replay names the same pay
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any, Final, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -20,54 +19,19 @@ import orjson
 from libs.common.clock import derived_id
 from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
-from libs.common.money import Currency, to_text
+from libs.common.money import to_text
 from libs.common.outbox import put
-from services.invoicing import announcing, customer_store, domain, entries, invoice_store, payment_store
-from services.invoicing.allocating import OpenInvoice, allocate, names_in
-from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
-from services.invoicing.cash_standing import CashTax, cash_tax
-from services.invoicing.customers import as_uuid
-from services.invoicing.entry_drafts import Part
+from services.invoicing import announcing, domain, entries, invoice_store, payment_store
+from services.invoicing.bookkeeping import Bookkeeping
 from services.invoicing.invoice_store import AmountsRow, InvoiceKey
-from services.invoicing.invoices import issue_posting, standing_of
+from services.invoicing.invoices import issue_posting
 from services.invoicing.payment_store import AllocationRow, CreditKey, PaymentRow
+from services.invoicing.placing import Placed, Receivables, ReceivedPayment, books_key, place_payments
 from services.invoicing.posting_requests import PostingWish, Prepared, document_name, prepare, want
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
 
-CANDIDATES_MAX: Final = 200
-"""Open invoices of one customer that a payment is tried on, oldest due first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedPayment:
-    """Money that came in. `amount` is what the payer paid, in minor units, the fee inside it. `created_at` is when its
-    event was made, from which ids are derived. `customer` is an id or an external id; `on_invoices` places it by hand.
-    """
-
-    organization: str
-    ledger: str
-    provider: str
-    payment_id: str
-    currency: Currency
-    amount: int
-    received_on: date
-    method: str
-    created_at: datetime
-    fee: int = 0
-    customer: str | None = None
-    account: str | None = None
-    reference: str = ""
-    client_ref: str | None = None
-    on_invoices: tuple[tuple[UUID, int | None], ...] = ()
-
-    @property
-    def name(self) -> tuple[str, str, str]:
-        return self.organization, self.provider, self.payment_id
-
-    @property
-    def id(self) -> UUID:
-        return derived_id(self.created_at, self.organization, "invoicing", f"{self.provider}/{self.payment_id}")
+__all__ = ["ReceivedPayment", "Recorded", "changed_row", "record_payments", "store_standings"]
 
 
 class Recorded(NamedTuple):
@@ -76,20 +40,6 @@ class Recorded(NamedTuple):
     row: Row
     allocations: Sequence[Row]
     is_new: bool
-
-
-@dataclass(slots=True)
-class _Placed:
-    """One new payment on its way to its row."""
-
-    payment: ReceivedPayment
-    customer: UUID | None
-    allocations: Sequence[tuple[UUID, int]]
-    due: Sequence[Part]
-    unapplied: int
-    to_credit: int
-    reason: str | None
-    posting: Prepared | None = None
 
 
 async def record_payments(
@@ -107,8 +57,9 @@ async def record_payments(
             refused[place] = fault
         else:
             fresh[payment.name] = payment
-    placed, receivables = await _place(connection, list(fresh.values()))
-    recorded = await _store(connection, [each for each in placed if isinstance(each, _Placed)], receivables, now)
+    placed, receivables, books = await place_payments(connection, list(fresh.values()))
+    fit = [each for each in placed if isinstance(each, Placed)]
+    recorded = await _store(connection, fit, receivables, books, now)
     answers: list[Recorded | Rejection] = []
     told: set[tuple[str, str, str]] = set()
     unplaced = {
@@ -148,221 +99,7 @@ def _again(payment: ReceivedPayment, row: Row) -> Recorded | Rejection:
     return Recorded(row, [], is_new=False)
 
 
-# --- placing ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Receivables:
-    """The invoices that payments of one batch may be on, as they stand after those before."""
-
-    rows: dict[InvoiceKey, Row]
-    standings: dict[InvoiceKey, domain.Standing]
-    by_word: Mapping[tuple[str, str, str], Sequence[UUID]]
-    by_customer: Mapping[tuple[str, str, UUID, str], Sequence[UUID]]
-    tax: CashTax
-
-    def candidates(self, payment: ReceivedPayment, customer: UUID | None) -> list[OpenInvoice]:
-        """What the payment's reference names, and what its customer owes in its currency."""
-        ids: dict[UUID, None] = {}
-        for word in names_in(payment.reference):
-            ids.update(dict.fromkeys(self.by_word.get((payment.organization, payment.ledger, word), ())))
-        for invoice, _ in payment.on_invoices:
-            ids[invoice] = None
-        if customer is not None:
-            key = (payment.organization, payment.ledger, customer, payment.currency.code)
-            ids.update(dict.fromkeys(self.by_customer.get(key, ())))
-        keys = [(payment.organization, invoice) for invoice in ids]
-        return [self.open_invoice(key) for key in keys if self.standings[key].status in domain.OWED]
-
-    def open_invoice(self, key: InvoiceKey) -> OpenInvoice:
-        """An invoice as it is allocated to."""
-        row = self.rows[key]
-        return OpenInvoice(
-            id=str(row["id"]),
-            number=row["number"],
-            creditor_reference=row["creditor_reference"],
-            customer=str(row["customer"]),
-            currency=row["currency"],
-            open=self.open(key),
-            due_on=row["due_on"],
-            issued_on=row["issued_on"],
-        )
-
-    def open(self, key: InvoiceKey) -> int:
-        """What is owed of an invoice; nothing of a draft or a void one."""
-        standing = self.standings[key]
-        return domain.receivable(standing.status, standing.amounts)
-
-    def take(self, key: InvoiceKey, amount: int) -> list[Part] | Rejection:
-        """Puts so much on an invoice; gives the tax that this makes due."""
-        before = self.standings[key].amounts
-        after = domain.allocate(self.standings[key], amount)
-        if isinstance(after, Rejection):
-            return after
-        status = domain.status_of(after, is_draft=False, is_void=False)
-        self.standings[key] = domain.Standing(status, after, self.standings[key].currency)
-        return self.tax.due(key, before, after)
-
-
-async def _place(
-    connection: Connection, payments: Sequence[ReceivedPayment]
-) -> tuple[list[_Placed | Rejection], _Receivables]:
-    """Where each payment's money goes, in their order, each seeing what those before it left open."""
-    customers = await _customers(connection, payments)
-    books = await bookkeeping_for(connection, [_books_key(payment) for payment in payments])
-    receivables = await _receivables(connection, payments, customers, books)
-    placed: list[_Placed | Rejection] = []
-    for payment in payments:
-        customer = customers.get((payment.organization, payment.customer)) if payment.customer else None
-        each = _placed(payment, customer, receivables)
-        if isinstance(each, _Placed):
-            each.posting = _posting(each, receivables, books)
-        placed.append(each)
-    return placed, receivables
-
-
-def _placed(payment: ReceivedPayment, customer: UUID | None, receivables: _Receivables) -> _Placed | Rejection:
-    """One payment placed: by hand on the invoices it names, else by its reference and its customer."""
-    if payment.on_invoices:
-        return _placed_by_hand(payment, customer, receivables)
-    placement = allocate(
-        payment.amount,
-        payment.currency.code,
-        payment.reference,
-        None if customer is None else str(customer),
-        receivables.candidates(payment, customer),
-    )
-    allocations = tuple((UUID(invoice), amount) for invoice, amount in placement.allocations)
-    due: list[Part] = []
-    for invoice, amount in allocations:
-        moved = receivables.take((payment.organization, invoice), amount)
-        assert not isinstance(moved, Rejection), "no more is allocated than is open"
-        due += moved
-    reason = placement.reason
-    if payment.customer is not None and customer is None and placement.unapplied:
-        reason = f"the payer is not known: {payment.customer[:200]}"
-    whose = UUID(placement.customer) if placement.customer is not None else None
-    return _Placed(payment, whose, allocations, due, placement.unapplied, placement.to_credit, reason)
-
-
-def _placed_by_hand(payment: ReceivedPayment, customer: UUID | None, receivables: _Receivables) -> _Placed | Rejection:
-    """A payment on invoices that its sender names: one without an amount takes what is open; what is left over is the
-    customer's credit. All or nothing."""
-    before = dict(receivables.standings)
-    placed = _Placed(payment, customer, [], [], 0, payment.amount, None)
-    allocations: list[tuple[UUID, int]] = []
-    due: list[Part] = []
-    for place, (invoice, wanted) in enumerate(payment.on_invoices):
-        pointer = f"/allocations/{place}" if wanted is not None else "/invoice_id"
-        found = _taken_by_hand(placed, invoice, wanted, receivables, pointer)
-        if isinstance(found, Rejection):
-            receivables.standings = before
-            return found
-        amount, moved = found
-        if amount:
-            allocations.append((invoice, amount))
-        due += moved
-        placed.customer = placed.customer or receivables.rows[payment.organization, invoice]["customer"]
-        placed.to_credit -= amount
-    placed.allocations, placed.due = allocations, due
-    return placed
-
-
-def _taken_by_hand(
-    placed: _Placed, invoice: UUID, wanted: int | None, receivables: _Receivables, pointer: str
-) -> tuple[int, list[Part]] | Rejection:
-    """What of the payment one named invoice takes, and the tax that makes due. `to_credit` is what is left so far."""
-    payment, key = placed.payment, (placed.payment.organization, invoice)
-    refused = _not_for(payment, receivables.rows.get(key), placed.customer, pointer)
-    if refused is not None:
-        return refused
-    amount = wanted if wanted is not None else min(placed.to_credit, receivables.open(key))
-    refused = _more_than_left(payment, amount, placed.to_credit, pointer)
-    if refused is not None:
-        return refused
-    if not amount and receivables.standings[key].status in domain.OWED:
-        return 0, []
-    moved = receivables.take(key, amount or placed.to_credit)
-    return moved if isinstance(moved, Rejection) else (amount, moved)
-
-
-def _not_for(payment: ReceivedPayment, row: Row | None, customer: UUID | None, pointer: str) -> Rejection | None:
-    """Why this invoice takes nothing of this payment."""
-    if row is None or row["ledger"] != payment.ledger:
-        return reject("unknown-invoice", errors=[Fault(pointer, "is no invoice of this ledger")])
-    if row["currency"] != payment.currency.code:
-        fault = Fault("/currency", f"is {payment.currency.code}, the invoice is in {row['currency']}")
-        return reject("currency-mismatch", errors=[fault], currency=row["currency"])
-    if customer is not None and row["customer"] != customer:
-        return reject("customer-differs", errors=[Fault(pointer, "is another customer's")])
-    return None
-
-
-def _more_than_left(payment: ReceivedPayment, amount: int, left: int, pointer: str) -> Rejection | None:
-    if amount <= left:
-        return None
-    given, rest = (to_text(each, payment.currency.exponent) for each in (amount, left))
-    said = f"is {given}, and {rest} is left of the payment"
-    return reject("allocation-exceeds-payment", errors=[Fault(f"{pointer}/amount", said)], amount=given, left=rest)
-
-
-async def _customers(connection: Connection, payments: Sequence[ReceivedPayment]) -> dict[tuple[str, str | None], UUID]:
-    """Who the payers are, by (organization, id or external id)."""
-    named = sorted({(payment.organization, payment.customer) for payment in payments if payment.customer})
-    ids = [(organization, customer) for organization, text in named if (customer := as_uuid(text)) is not None]
-    found: dict[tuple[str, str | None], UUID] = {}
-    for row in await customer_store.customers_by_id(connection, ids) if ids else ():
-        found[row["organization"], str(row["id"])] = row["id"]
-    by_name = {(organization, text): as_uuid(text) for organization, text in named}
-    for key, customer in by_name.items():
-        if customer is not None and (key[0], str(customer)) in found:
-            found[key] = customer
-    others = [key for key in named if key not in found]
-    for row in await customer_store.customers_by_external_id(connection, others) if others else ():
-        found[row["organization"], row["external_id"]] = row["id"]
-    return found
-
-
-async def _receivables(
-    connection: Connection,
-    payments: Sequence[ReceivedPayment],
-    customers: Mapping[tuple[str, str | None], UUID],
-    books: Bookkeeping,
-) -> _Receivables:
-    """The invoices that may be meant, held until the commit."""
-    words = sorted(
-        {
-            (payment.organization, payment.ledger, word)
-            for payment in payments
-            if not payment.on_invoices
-            for word in names_in(payment.reference)
-        }
-    )
-    by_word = await payment_store.find_by_reference(connection, words) if words else {}
-    payers = sorted(
-        {
-            (payment.organization, payment.ledger, customer, payment.currency.code)
-            for payment in payments
-            if not payment.on_invoices
-            and (customer := customers.get((payment.organization, payment.customer))) is not None
-        }
-    )
-    by_customer = await payment_store.find_open(connection, payers, CANDIDATES_MAX) if payers else {}
-    keys = {(key[0], invoice) for found in (by_word, by_customer) for key, ids in found.items() for invoice in ids}
-    keys |= {(payment.organization, invoice) for payment in payments for invoice, _ in payment.on_invoices}
-    rows = await invoice_store.lock_invoices(connection, sorted(keys))
-    tax = await cash_tax(connection, books, rows.values())
-    return _Receivables(dict(rows), {key: standing_of(row) for key, row in rows.items()}, by_word, by_customer, tax)
-
-
-# --- storing ----------------------------------------------------------------------------------------------------------
-
-
-def _books_key(payment: ReceivedPayment) -> BooksKey:
-    return BooksKey(payment.organization, payment.ledger, payment.currency.code, payment.received_on)
-
-
-def _posting(placed: _Placed, receivables: _Receivables, books: Bookkeeping) -> Prepared:
+def _posting(placed: Placed, receivables: Receivables, books: Bookkeeping) -> Prepared:
     """What the ledger is asked for a payment; it waits for the newest issue among its invoices."""
     payment, allocations = placed.payment, placed.allocations
     rows = [receivables.rows[payment.organization, invoice] for invoice, _ in allocations]
@@ -371,7 +108,7 @@ def _posting(placed: _Placed, receivables: _Receivables, books: Bookkeeping) -> 
         _row(placed, "none")._asdict(),
         allocations,
         [row["customer"] for row in rows],
-        books.books(_books_key(payment)),
+        books.books(books_key(payment)),
         placed.due,
     )
     before = None if newest is None else issue_posting(payment.organization, newest["id"], newest["created_at"])
@@ -388,11 +125,13 @@ def _posting(placed: _Placed, receivables: _Receivables, books: Bookkeeping) -> 
 
 
 async def _store(
-    connection: Connection, placed: Sequence[_Placed], receivables: _Receivables, now: datetime
+    connection: Connection, placed: Sequence[Placed], receivables: Receivables, books: Bookkeeping, now: datetime
 ) -> dict[tuple[str, str, str], Recorded]:
     """Payments, what stands on invoices, allocations, customer credit, postings, facts: in this order."""
+    postings = [_posting(each, receivables, books) for each in placed]
     rows = [
-        _row(each, each.posting.posting if each.posting else "none", _receipt(each, receivables)) for each in placed
+        _row(each, posting.posting, _receipt(each, posting, receivables))
+        for each, posting in zip(placed, postings, strict=True)
     ]
     await payment_store.insert_payments(connection, rows)
     changed = {
@@ -409,7 +148,7 @@ async def _store(
             key = payment.organization, payment.ledger, each.customer, payment.currency.code
             credit[key] = credit.get(key, 0) + each.to_credit
     await payment_store.move_credit(connection, credit)
-    await want(connection, [each.posting for each in placed if each.posting is not None], now)
+    await want(connection, postings, now)
     await put(connection, _facts(placed, receivables, now))
     by_payment: dict[UUID, list[Row]] = {}
     for allocation in allocations:
@@ -422,7 +161,7 @@ async def _store(
     }
 
 
-def _row(placed: _Placed, posting: str, receipt: str | None = None) -> PaymentRow:
+def _row(placed: Placed, posting: str, receipt: str | None = None) -> PaymentRow:
     payment = placed.payment
     return PaymentRow(
         organization=payment.organization,
@@ -450,9 +189,9 @@ def _row(placed: _Placed, posting: str, receipt: str | None = None) -> PaymentRo
     )
 
 
-def _receipt(placed: _Placed, receivables: _Receivables) -> str | None:
+def _receipt(placed: Placed, posting: Prepared, receivables: Receivables) -> str | None:
     """Where the money went at first, where the ledger cannot be asked for it yet."""
-    if placed.posting is None or not isinstance(placed.posting.wish.draft, Rejection):
+    if not isinstance(posting.wish.draft, Rejection):
         return None
     organization = placed.payment.organization
     return orjson.dumps(
@@ -469,7 +208,7 @@ def _receipt(placed: _Placed, receivables: _Receivables) -> str | None:
     ).decode()
 
 
-def _allocations(placed: _Placed, now: datetime) -> list[AllocationRow]:
+def _allocations(placed: Placed, now: datetime) -> list[AllocationRow]:
     payment = placed.payment
     return [
         AllocationRow(
@@ -509,9 +248,9 @@ async def store_standings(connection: Connection, standings: Mapping[InvoiceKey,
     )
 
 
-def _facts(placed: Sequence[_Placed], receivables: _Receivables, now: datetime) -> list[Any]:
+def _facts(placed: Sequence[Placed], receivables: Receivables, now: datetime) -> list[Any]:
     """One invoice-paid for each invoice that a payment of the batch is on: all its amounts after the batch."""
-    last: dict[InvoiceKey, tuple[_Placed, int]] = {}
+    last: dict[InvoiceKey, tuple[Placed, int]] = {}
     for each in placed:
         for invoice, amount in each.allocations:
             key = each.payment.organization, invoice

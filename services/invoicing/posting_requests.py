@@ -5,7 +5,7 @@
                           -> no rate is known yet                                                waiting, no value
                           -> no account for a role                                               needs-attention
     answered  posted      -> sequence on posting and movements, those that waited for it are requested, documents say so
-              rejected    -> needs-attention, with the ledger's own words
+              rejected    -> needs-attention, with the ledger's own words; of payments both are told as facts
     retry     needs-attention, or waiting for a rate -> made again of its draft; a refused attempt gives way to the next
 
 The id of a posting never changes; what is raised is the attempt, and the request's key is both. So a replay, a second
@@ -32,6 +32,7 @@ from libs.common.messages import Message, cloud_event_headers
 from libs.common.outbox import put
 from libs.common.telemetry import current_traceparent
 from services.invoicing import posting_store
+from services.invoicing.announcing import payment_settled
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
 from services.invoicing.entry_drafts import EntryDraft, entry_request, mirrored, movements
 from services.invoicing.posting_store import Key, MovementRow, PostedRow, PostingRow, RejectedRow
@@ -260,6 +261,7 @@ async def answered(connection: Connection, answers: Sequence[Answer], now: datet
         for each in answers
         if isinstance(each, RejectedAnswer) and (each.organization, each.id) not in posted
     }
+    await posting_store.hold_documents(connection, sorted({*posted, *rejected}))
     marked = await posting_store.mark_posted(connection, [PostedRow(*posted[key]) for key in sorted(posted)])
     refused = await posting_store.mark_rejected(
         connection,
@@ -277,6 +279,10 @@ async def answered(connection: Connection, answers: Sequence[Answer], now: datet
     await _send(connection, released, now)
     documents = sorted({(row["organization"], row["document"]) for row in (*marked, *refused)})
     await posting_store.show_on_documents(connection, documents)
+    settled = await posting_store.settled_payments(
+        connection, [(row["organization"], row["id"]) for row in (*marked, *refused)]
+    )  # fmt: skip
+    await put(connection, [payment_settled(row, now) for row in settled])
     return documents
 
 
@@ -322,6 +328,7 @@ async def retry(
     An attempt that the ledger refused gives way to the next one; the entry's id stays. One that is on its way or in
     the books is left alone.
     """
+    await posting_store.hold_documents(connection, [(organization, posting)])
     row = await posting_store.lock_posting(connection, organization, posting)
     if row is None:
         return None

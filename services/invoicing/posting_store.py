@@ -100,6 +100,40 @@ async def states_of(connection: Connection, keys: Sequence[Key]) -> dict[Key, st
     return states
 
 
+async def hold_documents(connection: Connection, keys: Sequence[Key]) -> None:
+    """Holds the payments and invoices that postings are of, before the postings themselves: whoever changes several of
+    these takes payments, invoices, customer credit, postings in this order, so that nobody waits in a ring."""
+    rows = await connection.fetch(
+        """
+        select distinct p.organization, split_part(p.document, '/', 1) as kind,
+            split_part(p.document, '/', 2)::uuid as id
+        from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
+        join postings p on p.organization = wanted.organization and p.id = wanted.id
+        where p.document like 'payment/%' or p.document like 'invoice/%'
+        """,
+        [key[0] for key in keys],
+        [key[1] for key in keys],
+    )
+    for kind, statement in _HOLD.items():
+        held = sorted((row["organization"], row["id"]) for row in rows if row["kind"] == kind)
+        if held:
+            await connection.execute(statement, [key[0] for key in held], [key[1] for key in held])
+
+
+_HOLD: Final[Mapping[str, str]] = {
+    "payment": """
+        select 1 from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
+        join payments d on d.organization = wanted.organization and d.id = wanted.id
+        order by d.organization, d.id for no key update of d
+        """,
+    "invoice": """
+        select 1 from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
+        join invoices d on d.organization = wanted.organization and d.id = wanted.id
+        order by d.organization, d.id for no key update of d
+        """,
+}
+
+
 async def insert_postings(connection: Connection, rows: Sequence[PostingRow]) -> set[Key]:
     """Stores postings; gives those that are new. One that is there already stays as it is."""
     if not rows:
@@ -186,6 +220,25 @@ async def mark_rejected(connection: Connection, rows: Sequence[RejectedRow]) -> 
         *_columns(rows),
     )
     return marked
+
+
+async def settled_payments(connection: Connection, keys: Sequence[Key]) -> list[asyncpg.Record]:
+    """Payments whose receipt these postings are, with what the ledger said of it."""
+    if not keys:
+        return []
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select d.organization, d.ledger, d.id, d.provider, d.payment_id, d.customer, d.currency, d.amount, d.fee,
+            d.allocated, d.to_credit, d.unapplied, d.version, p.id as entry_id, p.state, p.sequence, p.effective_on,
+            p.rejection
+        from unnest($1::text[], $2::uuid[]) as answered (organization, id)
+        join postings p on p.organization = answered.organization and p.id = answered.id and p.purpose = 'payment'
+        join payments d on d.organization = p.organization and d.id = split_part(p.document, '/', 2)::uuid
+        """,
+        [key[0] for key in keys],
+        [key[1] for key in keys],
+    )
+    return rows
 
 
 async def release(

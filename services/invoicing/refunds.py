@@ -116,6 +116,7 @@ async def _taken(connection: Connection, row: Row, wish: BackWish, now: datetime
     """Where it is taken from; the invoices that are open again are held."""
     organization = wish.organization
     standing = await payment_store.allocations_of(connection, organization, row["id"])
+    invoices = await invoice_store.lock_invoices(connection, [(organization, each["invoice"]) for each in standing])
     credit = 0
     if row["customer"] is not None and row["to_credit"]:
         credit_key = organization, row["ledger"], row["customer"], row["currency"]
@@ -126,9 +127,6 @@ async def _taken(connection: Connection, row: Row, wish: BackWish, now: datetime
     if isinstance(back, Rejection):
         return back
     by_id = {str(each["id"]): each for each in standing}
-    invoices = await invoice_store.lock_invoices(
-        connection, [(organization, by_id[allocation]["invoice"]) for allocation, _ in back.allocations]
-    )
     standings: dict[InvoiceKey, Standing] = {}
     undone: list[AllocationRow] = []
     owed: dict[UUID, int] = {}
@@ -147,7 +145,8 @@ async def _taken(connection: Connection, row: Row, wish: BackWish, now: datetime
         sources.append(Owed("unapplied-receipts", entries.unapplied_party_of(row), back.unapplied))
     if back.credit:
         sources.append(Owed("customer-credit", str(row["customer"]), back.credit))
-    return _Taken(back, sources, undone, standings, dict(invoices))
+    touched = {key: invoices[key] for key in standings}
+    return _Taken(back, sources, undone, standings, touched)
 
 
 def _undoing(of: Row, part: int, wish: BackWish, organization: str, now: datetime) -> list[AllocationRow]:

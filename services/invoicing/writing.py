@@ -5,6 +5,7 @@ is the Idempotency-Key header, else the body's `client_ref` where it has one, el
 is committed with its answer, and the outbox relay is woken.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,6 +33,7 @@ from services.invoicing.wished import wish_response
 
 PREFIX: Final = "/api/v1"
 BODY_BYTES_MAX: Final = 1024 * 1024
+_SLUG: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,8 @@ def _address(request: Request, path: str) -> tuple[dict[str, UUID], dict[str, st
     names: dict[str, str] = {}
     for name, text in request.path_params.items():
         if name == "ledger":
+            if not _SLUG.fullmatch(text):
+                raise malformed([Fault("", f"path parameter {name!r} of {path} is no ledger's code")])
             names[name] = text
             continue
         try:

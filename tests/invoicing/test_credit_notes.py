@@ -13,7 +13,7 @@ from services.invoicing.asking import Done
 from services.invoicing.credit_notes import LineCredit, NoteWish, issue_credit_note
 from services.invoicing.deferrals import run_deferrals
 from services.invoicing.invoice_plans import LineWish
-from services.invoicing.invoices import void_invoice
+from services.invoicing.voiding import void_invoice
 from services.invoicing.write_offs import reverse_write_off, write_off
 from tests.invoicing.trading import DAY, ORGANIZATION, VAT, Company, body_of, company, payment
 
@@ -139,3 +139,17 @@ async def test_a_credit_note_takes_what_is_still_deferred_first(writer: Pool) ->
         done = await run_deferrals(connection, ORGANIZATION, "main", date(2030, 1, 1), now())
         assert isinstance(done, Done)
         assert done.body["lines"] == 0
+
+
+async def test_a_void_takes_back_what_was_recognised(writer: Pool) -> None:
+    acme = await company(writer)
+    made = await acme.issued(lines=(YEAR,))
+    await acme.post_all()
+    async with transaction(writer) as connection:
+        await run_deferrals(connection, ORGANIZATION, "main", date(2026, 3, 31), now())
+    async with transaction(writer) as connection:
+        done = await void_invoice(connection, ORGANIZATION, made["id"], None, now())
+        assert isinstance(done, Done), done
+    await acme.post_all()
+    sums = await acme.all("select role, sum(amount) as amount from movements group by role")
+    assert {row["role"]: int(row["amount"]) for row in sums} == {"receivable": 0, "tax-due": 0, "deferred-revenue": 0}

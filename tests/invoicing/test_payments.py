@@ -1,5 +1,6 @@
 """Payments placed: by reference, by payer, by hand; doubled, too much, for nobody; every cent is somewhere."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +12,9 @@ from libs.common.errors import Rejection
 from libs.common.money import ISO_4217
 from services.invoicing.allocations import AllocationWish, allocate, apply_credit, unallocate
 from services.invoicing.asking import Done
-from services.invoicing.invoices import void_invoice
 from services.invoicing.payments import Recorded
 from services.invoicing.refunds import BackWish, DisputeEnd, end_dispute, take_back
+from services.invoicing.voiding import void_invoice
 from tests.invoicing.trading import DAY, ORGANIZATION, Company, company, payment
 
 
@@ -232,3 +233,18 @@ async def test_a_dispute_opens_the_invoice_again_and_a_won_one_gives_the_money_b
     assert {row["role"]: int(row["amount"]) for row in sums} == {
         "receivable": 12000, "tax-due": -2000, "processor-clearing": 12000, "unapplied-receipts": -12000,
     }  # fmt: skip
+
+
+async def test_answers_and_payments_that_meet_do_not_wait_in_a_ring(writer: Pool) -> None:
+    acme = await company(writer)
+    count = 30
+    await acme.make(*(acme.wish("60.00") for _ in range(count)))
+    issues = await acme.requested()
+    paid = [payment("60.00", f"p-{place}", reference=f"2026-{place:06d}") for place in range(1, count + 1)]
+    answers = [
+        acme.answer([acme.posted(row["id"]) for row in issues[place : place + 3]]) for place in range(0, count, 3)
+    ]
+    records = [acme.record(*paid[place : place + 5]) for place in range(0, count, 5)]
+    await asyncio.gather(*answers, *records)
+    states = await acme.all("select purpose, state, count(*) as n from postings group by purpose, state order by 1")
+    assert [tuple(row) for row in states] == [("issue", "posted", count), ("payment", "requested", count)]

@@ -9,13 +9,13 @@ import pytest
 
 from libs.common.clock import now
 from libs.common.db import Pool, transaction
-from libs.common.events import ENTRY_WANTED, REVERSAL_WANTED
+from libs.common.events import ENTRY_WANTED, EVENT_TYPES, REVERSAL_WANTED
 from services.invoicing.asking import Done
 from services.invoicing.catalog import MappingWish, put_mapping
 from services.invoicing.catalog_store import Mapped
-from services.invoicing.invoices import void_invoice
 from services.invoicing.posting_requests import RESEND_FIRST, resend_due, retry
 from services.invoicing.redrafting import redraft
+from services.invoicing.voiding import void_invoice
 from tests.invoicing.trading import LEDGER, ORGANIZATION, Company, body_of, company, payment, refused
 
 
@@ -187,3 +187,29 @@ async def test_what_is_not_answered_is_sent_again_byte_by_byte_and_ever_later(wr
     await acme.post_all()
     async with transaction(writer) as connection:
         assert await resend_due(connection, asked_at + timedelta(days=1)) == 0
+
+
+async def test_facts_say_what_happened_in_the_words_of_their_schemas(writer: Pool) -> None:
+    acme = await company(writer)
+    made = await acme.issued("120.00")
+    await acme.record(payment("50.00", reference="2026-000001"), payment("1.00", "p-2"))
+    await acme.post_all()
+    (second,) = await acme.all("select id from payments where payment_id = 'p-2'")
+    await acme.record(payment("2.00", "p-3"))
+    (third,) = await acme.requested()
+    await acme.answer([refused(third["id"])])
+    rows = await acme.all("select key, value, headers from outbox where topic = 'invoicing.events.v1' order by id")
+    told = []
+    for row in rows:
+        event_type = EVENT_TYPES[dict(orjson.loads(row["headers"]))["ce_type"]]
+        fact = event_type.adapter.validate_json(row["value"])
+        told.append((event_type.name.split(".")[1], row["key"].decode(), fact))
+    assert [name for name, _, _ in told] == [
+        "invoice-issued", "invoice-paid", "payment-posted", "payment-posted", "payment-needs-attention",
+    ]  # fmt: skip
+    paid = told[1][2]
+    assert (told[1][1], paid.status, paid.paid, paid.open) == (str(made["id"]), "part-paid", "50.00", "70.00")
+    assert {key for _, key, _ in told[2:4]} > {str(second["id"])}
+    assert told[4][2].code == "unknown-account"
+    ids = [dict(orjson.loads(row["headers"]))["ce_id"] for row in rows]
+    assert len(set(ids)) == len(ids)

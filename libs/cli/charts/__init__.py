@@ -56,7 +56,7 @@ def read(chart: str) -> Chart:
         raise Ended(f"The chart {chart} cannot be read: {failure}", Exit.USAGE) from failure
     included = [read(name) for name in file.includes]
     accounts = [*(account for one in included for account in one.accounts), *file.accounts]
-    mapping = {role: code for one in [*included, file] for role, code in one.mapping.items()}
+    mapping = {role: code for one in included for role, code in one.mapping.items()} | file.mapping
     codes = [account.code for account in accounts]
     if twice := {code for code in codes if codes.count(code) > 1}:
         raise Ended(f"The chart {chart} names {', '.join(sorted(twice))} twice.", Exit.USAGE)
