@@ -1,4 +1,4 @@
-"""The loops beside the requests: old answers are forgotten, what was not answered is asked again."""
+"""The loops beside the requests: what is old is forgotten, what has no answer is asked again, what waits is tried."""
 
 from datetime import timedelta
 
