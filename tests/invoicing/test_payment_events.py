@@ -8,8 +8,8 @@ import pytest
 
 from libs.common.clock import now
 from libs.common.db import Pool, transaction
-from services.invoicing.invoices import void_invoice
 from services.invoicing.payment_messages import ToldPayment
+from services.invoicing.voiding import void_invoice
 from tests.invoicing.paying import accounted, invoices, parked, payments, tell, told
 from tests.invoicing.trading import ORGANIZATION, company
 
