@@ -9,8 +9,8 @@ import pytest
 from libs.common import metrics
 from libs.common.clock import now
 from libs.common.db import Pool, create_pool, transaction
-from services.invoicing.invoices import void_invoice
 from services.invoicing.tying import TieOutGauge
+from services.invoicing.voiding import void_invoice
 from tests.invoicing.bookkeeping_story import Books
 from tests.invoicing.conftest import InvoicingDatabase
 from tests.invoicing.paying import tell, told
