@@ -56,7 +56,10 @@ def seed(
     ledger: Ledger = "main",
     as_json: AsJson = False,
 ) -> None:
-    """Open a chart of accounts; what is there already is left alone. Without a chart, list them."""
+    """Open a chart of accounts; what is there already is left alone. Without a chart, list them.
+
+    A chart with a mapping also tells invoicing which account plays which part.
+    """
     if chart is None:
         _list_charts(as_json=as_json)
         return
@@ -65,7 +68,10 @@ def seed(
     async def run(stack: Stack) -> int:
         await ensure_organization(stack, organization)
         async with stack.client(organization) as client:
-            return await books.open_chart(client, ledger, wanted.accounts)
+            opened = await books.open_chart(client, ledger, wanted.accounts)
+            if wanted.mapping:
+                await books.map_accounts(client, ledger, wanted.mapping)
+            return opened
 
     opened = asyncio.run(run(session.running(context.obj)))
     answer = {"chart": wanted.name, "accounts": len(wanted.accounts), "opened": opened}

@@ -4,7 +4,7 @@ Everything here is safe to repeat: what is there already is compared and left al
 derive from their content, and each function says how much was new.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
@@ -103,6 +103,20 @@ async def open_chart(client: Client, ledger: str, wanted: Sequence[AccountReques
     if refused:
         raise Ended("\n".join(refused[:_SHOWN_MAX]))
     return new
+
+
+async def map_accounts(client: Client, ledger: str, mapping: Mapping[str, str]) -> bool:
+    """Tells invoicing which account plays which part in the ledger's own currency; False where it was told already.
+
+    `mapping` is role -> code. A mapping that is there may be somebody's own, so it is left alone.
+    """
+    path = f"/ledgers/{ledger}/account-mapping"
+    if (await client.get(path))["mapping"]:
+        return False
+    currency = (await client.get(f"/ledgers/{ledger}"))["functional_currency"]
+    rows = [{"role": role, "currency": None, "account": code} for role, code in mapping.items()]
+    await client.put(path, {"functional_currency": currency, "mapping": rows})
+    return True
 
 
 async def _made(client: Client, path: str, body: Any, key: str) -> bool:

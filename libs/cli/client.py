@@ -109,6 +109,11 @@ class Client:
             headers["traceparent"] = traceparent
         return await self._request("POST", path, {}, orjson.dumps(body), headers)
 
+    async def put(self, path: str, body: Any) -> Any:
+        """The JSON body of PUT `path`, which may be sent again as it is. Raises Refused and NotRunning."""
+        headers = {"Content-Type": "application/json"}
+        return (await self._request("PUT", path, {}, orjson.dumps(body), headers)).body
+
     async def bulk(
         self,
         path: str,

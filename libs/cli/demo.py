@@ -3,9 +3,10 @@
     1  the organization `demo` with its chart of accounts
     2  float -> Alice -> Bob, and a refund, as REST transfers
     3  the same payments as requests over Kafka, each answered
-    4  eight years of a journal that beancount's generator invented, by the bulk endpoint; every balance compared
-    5  the trace of one payment: request, gateway, ledger, Kafka record
-    6  the trial balances, and the heads of the two chains of hashes
+    4  invoices, paid over REST and by payment events over Kafka, a credit note; receivables and books compared
+    5  eight years of a journal that beancount's generator invented, by the bulk endpoint; every balance compared
+    6  the trace of one payment: request, gateway, ledger, Kafka record
+    7  the trial balances, and the heads of the two chains of hashes
 
 Everything is sent under fixed keys, so playing it again posts nothing twice and prints the same trial balances.
 """
@@ -16,7 +17,17 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from libs.cli import beancount_journal, books, charts, demo_messages, example_journal, journal_import, output, spans
+from libs.cli import (
+    beancount_journal,
+    books,
+    charts,
+    demo_messages,
+    demo_receivables,
+    example_journal,
+    journal_import,
+    output,
+    spans,
+)
 from libs.cli.client import Answer, Client, new_trace
 from libs.cli.demo_payments import LEDGER, ORGANIZATION, PAYMENTS, Payment
 from libs.cli.exits import Ended, Exit
@@ -38,6 +49,8 @@ async def play(stack: Stack) -> None:
         await _open_chart(console, client)
         trace_id, fact = await _pay_by_rest(console, client, stack)
         await _pay_by_messages(console, stack)
+        _headline(console, 4, "Invoices and what is paid on them")
+        await demo_receivables.play(console, client, stack.bootstrap)
         await _import_journal(console, client, stack)
         await _show_trace(console, stack, trace_id, fact)
         await _show_books(console, client)
@@ -95,7 +108,7 @@ def _print_payments(console: Console, rows: list[list[str]]) -> None:
 
 async def _import_journal(console: Console, client: Client, stack: Stack) -> None:
     begin, end, seed = example_journal.BEGIN, example_journal.END, example_journal.SEED
-    _headline(console, 4, f"A whole journal: bean-example, seed {seed}, {begin} to {end}")
+    _headline(console, 5, f"A whole journal: bean-example, seed {seed}, {begin} to {end}")
     path = example_journal.kept_in(stack.data_dir)
     await asyncio.to_thread(example_journal.write, path)
     journal = await asyncio.to_thread(beancount_journal.read, path, ORGANIZATION)
@@ -109,7 +122,7 @@ async def _import_journal(console: Console, client: Client, stack: Stack) -> Non
 
 
 async def _show_trace(console: Console, stack: Stack, trace_id: str, fact: Span | None) -> None:
-    _headline(console, 5, "One payment's trace: Alice pays Bob")
+    _headline(console, 6, "One payment's trace: Alice pays Bob")
     found = await spans.wait_for(stack.data_dir / "spans", trace_id, _TRACE_WAIT_S)
     if not found:
         raise Ended(f"No span of trace {trace_id} was written to {stack.data_dir / 'spans'}.")
@@ -119,7 +132,7 @@ async def _show_trace(console: Console, stack: Stack, trace_id: str, fact: Span 
 
 
 async def _show_books(console: Console, client: Client) -> None:
-    _headline(console, 6, "The books")
+    _headline(console, 7, "The books")
     for ledger in (LEDGER, JOURNAL_LEDGER):
         report = await books.trial_balance(client, ledger)
         console.print(output.trial_balance(report, ledger), "")

@@ -16,12 +16,13 @@ from libs.cli.exits import Ended, Exit
 from libs.cli.saved_heads import HeadVerdict, SavedHead
 from libs.cli.session import Stack
 from libs.common.jwks import VerifyingKey
+from libs.common.sealing import add_sealing_key, drop_old_keys
 from libs.common.signing import add_key
 from libs.devstack import offline
-from libs.devstack.stack import signing_key_path
+from libs.devstack.stack import sealing_keys_path, signing_key_path
 
 commands = typer.Typer()
-keys = typer.Typer(name="keys", help="Keys that sign chain heads.", no_args_is_help=True)
+keys = typer.Typer(name="keys", help="Keys that sign chain heads or seal personal data.", no_args_is_help=True)
 commands.add_typer(keys)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -221,8 +222,27 @@ async def _rebuild(data_dir: Path, words: Sequence[str]) -> dict[str, Any]:
 def rotate(
     context: typer.Context,
     path: Annotated[Path | None, typer.Argument(metavar="FILE", help="The local stack's keys where absent.")] = None,
+    customers: Annotated[
+        bool, typer.Option("--customers", help="The keys that seal customers' data, not those that sign heads.")
+    ] = False,
+    drop_old: Annotated[
+        bool, typer.Option("--drop-old", help="With --customers: make no new key, remove all but the newest.")
+    ] = False,
 ) -> None:
-    """Put a new signing key in front and keep the public halves of the older ones; the ledger reads it at its start."""
-    file = path if path is not None else signing_key_path(context.obj)
-    new = add_key(file)
-    output.facts().print(f"{file} signs with {new} once the ledger is started again.", soft_wrap=True)
+    """Put a new key in front; the service reads it at its start.
+
+    Of keys that sign chain heads the public halves of the older ones are kept. Keys that seal customers' data are kept
+    whole until invoicing has sealed everything with the new one (the metric invoicing_resealed is 1); then --drop-old.
+    """
+    if drop_old and not customers:
+        raise Ended("--drop-old needs --customers: what an older key signed is checked for ever.", Exit.USAGE)
+    if not customers:
+        file = path if path is not None else signing_key_path(context.obj)
+        said = f"signs with {add_key(file)} once the ledger is started again."
+    else:
+        file = path if path is not None else sealing_keys_path(context.obj)
+        if drop_old:
+            said = f"holds its newest key alone; removed: {', '.join(drop_old_keys(file)) or 'none'}."
+        else:
+            said = f"seals with {add_sealing_key(file)} once invoicing is started again."
+    output.facts().print(f"{file} {said}", soft_wrap=True)

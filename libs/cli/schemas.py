@@ -18,6 +18,8 @@ from pydantic.json_schema import GenerateJsonSchema
 from libs.common.event_type import EventType
 from libs.common.events import ANSWERS, EVENT_TYPES, FACTS, HASH, HEADS, PREVIOUS_HASH, REQUESTS
 from libs.common.events_fx import FX
+from libs.common.events_invoicing import INVOICING
+from libs.common.events_payments import PAYMENTS
 from libs.common.signing import KEY_ID, SIGNATURE
 
 FOLDER: Final = Path("docs/events")
@@ -45,13 +47,23 @@ _TOPICS: Final[Mapping[str, tuple[str, str, str]]] = {
         "The ledger's id as text",
         "How far each ledger's log is on ledger.events.v1. Compacted.",
     ),
+    PAYMENTS: (
+        "receive",
+        "Organization and payment id with a slash between; of a payout organization and payout id",
+        "What payment services say happened: received, refunded, returned, disputed, paid out. Invoicing places them.",
+    ),
+    INVOICING: (
+        "send",
+        "The id of the invoice, or of the payment, as text",
+        "What invoicing tells of invoices, credit notes and payments. A lower version of an invoice is old news.",
+    ),
     FX: (
         "receive",
         "Base and counter currency with a slash between, before them the organization where the rate is its own",
         "What fx knows of exchange rates. The ledger keeps them for translating reports; unknown types are ignored.",
     ),
 }
-"""Topic -> what the ledger does with it, its key, what it is."""
+"""Topic -> what LedgerBus' own services do with it first, its key, what it is."""
 
 _CHAIN: Final = {
     f"ce_{HASH}": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "SHA-256 of previous hash + value"},
@@ -84,7 +96,7 @@ def documents() -> dict[str, bytes]:
 
 
 def asyncapi() -> dict[str, Any]:
-    """The AsyncAPI 3 document of the ledger's topics."""
+    """The AsyncAPI 3 document of all topics."""
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     for topic, (action, _, meaning) in _TOPICS.items():

@@ -4,6 +4,8 @@
     ledger.answers.v1    request-posted|-rejected.v1  the answer, keyed by the document that asked
     ledger.events.v1     ledger-opened.v1, ...        the ledger's log: each record's own bytes, in order, for ever
     ledger.heads.v1      (no event, a table)          how far the log is published, one row per ledger
+    payments.events.v1   payment-received.v1, ...     what payment services say happened (events_payments.py)
+    invoicing.events.v1  invoice-issued.v1, ...       what invoicing tells (events_invoicing.py)
     fx.events.v1         rate-published.v1            what fx knows (events_fx.py)
 
 The shapes are plain dataclasses checked by one pass of a TypeAdapter over the JSON bytes. Requests refuse what they do
@@ -50,6 +52,8 @@ from libs.common.events_holds import (
     HoldWanted,
     ReleaseWanted,
 )
+from libs.common.events_invoicing import INVOICING_EVENTS
+from libs.common.events_payments import PAYMENT_EVENTS
 from libs.common.events_periods import PERIOD_EVENTS
 from libs.common.journal import (
     AccountRequest,
@@ -376,6 +380,8 @@ _LISTED: Final[Sequence[EventType[Any]]] = (
     HOLD_EXPIRED,
     *PERIOD_EVENTS,
     LEDGER_HEAD,
+    *PAYMENT_EVENTS,
+    *INVOICING_EVENTS,
     RATE_PUBLISHED,
 )
 

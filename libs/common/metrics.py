@@ -163,6 +163,55 @@ LEDGER_PROOF_ROUND_SECONDS = _gauge(
     "Near the alert's two days: raise LEDGERBUS_LEDGER_PROOF_DUTY.",
 )  # fmt: skip
 
+# --- invoicing --------------------------------------------------------------------------------------------------------
+
+INVOICING_POSTINGS = _gauge(
+    "invoicing_postings", "postings", ["state"],
+    "Entries asked of the ledger that are not in the books: waiting, requested or needs-attention; counted to 100,000.",
+    "needs-attention: list them and correct the cause, then retry. waiting: a rate or a mapping is missing. requested: "
+    "the ledger is slow or down; nothing is lost.",
+)  # fmt: skip
+INVOICING_OLDEST_REQUEST_SECONDS = _gauge(
+    "invoicing_oldest_request_seconds", "s", [], "Age of the oldest request that the ledger has not answered.",
+    "Growing: the ledger, its topics or the consumer of answers stand still; requests are sent again by themselves.",
+)  # fmt: skip
+INVOICING_RESEALED = _gauge(
+    "invoicing_resealed", "1", [], "1 when everything sealed is sealed with the newest key, 0 until then.",
+    "1 after a rotation: older keys may be dropped. Stays 0: read the log, and keep the older keys.",
+)  # fmt: skip
+INVOICING_PAYMENT_EVENTS = _counter(
+    "invoicing_payment_events_total", "events", ["outcome"],
+    "Payment events by outcome: applied, known (heard before), parked, released (from waiting).",
+    "parked jumps: see invoicing_parked_total. Flat while payments.events.v1 grows: the consumer stands still.",
+)  # fmt: skip
+INVOICING_PARKED = _counter(
+    "invoicing_parked_total", "events", ["reason"], "Payment events that could not have their effect, by rejection.",
+    "unknown-payment ends by itself when the payment comes; others need a person: list, fix or dismiss, release.",
+)  # fmt: skip
+INVOICING_PARKED_WAITING = _gauge(
+    "invoicing_parked_waiting", "messages", [], "Parked messages that wait.",
+    "Above 0 for hours: list them with their reasons; only documents that they are about stand still.",
+)  # fmt: skip
+INVOICING_TIE_OUT_DIFFERENCES = _gauge(
+    "invoicing_tie_out_differences", "comparisons", [],
+    "Comparisons of receivables with the books that differ, by party and currency, over all ledgers.",
+    "Anything above 0 for longer than an answer takes: ask for the tie-out of the ledger named in the log.",
+)  # fmt: skip
+INVOICING_ENTRIES_BY_OTHERS = _gauge(
+    "invoicing_entries_by_others", "lines", [], "Lines on receivables' own accounts that invoicing did not ask for.",
+    "Above 0: somebody posted there by hand; the tie-out lists them. Reverse them, and make the account controlled.",
+)  # fmt: skip
+INVOICING_WEBHOOKS = _counter(
+    "invoicing_webhooks_total", "webhooks", ["provider", "outcome"],
+    "Webhooks received: taken, known, ignored (moves no money), unreadable, or why the signature was refused.",
+    "signature-wrong: a forgery, or a secret replaced on one side only. unreadable: the provider's shape changed.",
+)  # fmt: skip
+INVOICING_WEBHOOK_DELIVERIES = _counter(
+    "invoicing_webhook_deliveries_total", "deliveries", ["outcome"],
+    "Tries to deliver our own webhooks: delivered, failed (comes again) or dead.",
+    "dead: the receiver was away for days or refuses; tell them, then replay.",
+)  # fmt: skip
+
 # --- Kafka ------------------------------------------------------------------------------------------------------------
 
 KAFKA_CONSUMER_LAG_RECORDS = _gauge(

@@ -48,7 +48,8 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One hand-written entry. `scope` becomes its security requirement; `models` name schemas `entry` refers to.
+    """One hand-written entry. `scope` becomes its security requirement ("" where it takes no token); `models` name
+    schemas that `entry` refers to.
 
     `entry` is an OpenAPI operation object; schemas are referred to as `REF.format(model=name)`.
     """
@@ -66,7 +67,8 @@ def openapi_document(generated: dict[str, Any], operations: Sequence[Operation])
     components = generated.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for operation in operations:
-        entry = {**operation.entry, "security": [{"bearer": [operation.scope]}]}
+        security = [{"bearer": [operation.scope]}] if operation.scope else []
+        entry = {**operation.entry, "security": security}
         paths.setdefault(operation.path, {})[operation.method.lower()] = entry
         for name, (adapter, mode) in operation.models.items():
             schema = adapter.json_schema(mode=mode, ref_template=REF)

@@ -15,7 +15,7 @@ from libs.devstack.errors import StartError
 from libs.devstack.postgres import binaries
 
 ROLES = ("migrator", "writer", "reader", "auditor")
-SERVICES_WITH_DATABASE = ("ledger",)
+SERVICES_WITH_DATABASE = ("ledger", "invoicing")
 INIT_SQL = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "init"
 
 

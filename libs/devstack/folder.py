@@ -35,6 +35,7 @@ class StackFolder:
         self.postgres, self.kafka = self.path / "postgres", self.path / "kafka"
         self.dev_issuer, self.jwks = self.keys / "dev-issuer.json", self.keys / "jwks.json"
         self.signing_key = self.keys / "ledger-signing.pem"
+        self.sealing_keys = self.keys / "invoicing-sealing.keys"
         self._lock, self._status = self.path / "stack.lock", self.path / "status.json"
 
     def log(self, name: str) -> Path:
@@ -81,11 +82,13 @@ class StackFolder:
         _write_whole(self.path / "ports.json", dict(ports))
 
     def passwords(self, service: str) -> dict[str, str]:
-        """The service's database passwords by role; generated once."""
+        """The service's database passwords by role; generated once, also for services that are new to the folder."""
         path = self.path / "passwords.json"
-        if not path.exists():
-            _write_whole(path, {s: {r: secrets.token_hex(16) for r in ROLES} for s in SERVICES_WITH_DATABASE})
-        known: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+        known: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not known.keys() >= set(SERVICES_WITH_DATABASE):
+            made = {s: {r: secrets.token_hex(16) for r in ROLES} for s in SERVICES_WITH_DATABASE}
+            known = {**made, **known}
+            _write_whole(path, known)
         return known[service]
 
     def status(self) -> dict[str, Any]:

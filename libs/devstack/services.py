@@ -44,7 +44,13 @@ SERVICES = (
         database=True,
         environment={"LEDGERBUS_LEDGER_MEMBER": "ledger-1"},
     ),
-    ServiceSpec("gateway", ("-m", "services.gateway.main"), port=8080, calls=("ledger",)),
+    ServiceSpec(
+        "invoicing",
+        ("-m", "services.invoicing.main"),
+        database=True,
+        environment={"LEDGERBUS_INVOICING_MEMBER": "invoicing-1"},
+    ),
+    ServiceSpec("gateway", ("-m", "services.gateway.main"), port=8080, calls=("ledger", "invoicing")),
 )
 
 
@@ -150,6 +156,8 @@ def environment(
         settings[f"LEDGERBUS_{called.upper()}_URL"] = f"http://{ports.LOOPBACK}:{service_ports[called]}"
     if spec.name == "ledger":
         settings["LEDGERBUS_LEDGER_SIGNING_KEY"] = str(folder.signing_key)
+    if spec.name == "invoicing":
+        settings["LEDGERBUS_INVOICING_SEALING_KEYS"] = str(folder.sealing_keys)
     if spec.database:
         dsns = service_dsns(f"{admin_dsn.rpartition('/')[0]}/{spec.name}", spec.name, folder.passwords(spec.name))
         settings |= {f"LEDGERBUS_POSTGRES_{role.upper()}_DSN": getattr(dsns, role) for role in ROLES}

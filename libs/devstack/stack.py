@@ -41,6 +41,11 @@ def signing_key_path(data_dir: Path) -> Path:
     return StackFolder(data_dir).signing_key
 
 
+def sealing_keys_path(data_dir: Path) -> Path:
+    """The keys that the stack's invoicing seals personal data with."""
+    return StackFolder(data_dir).sealing_keys
+
+
 def log_path(data_dir: Path, name: str) -> Path:
     """The log file of one part: postgres, kafka, supervisor or a service's name."""
     return StackFolder(data_dir).log(name)

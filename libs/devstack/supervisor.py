@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from libs.common.auth import create_dev_issuer
+from libs.common.sealing import add_sealing_key
 from libs.common.signing import add_key
 from libs.devstack import databases, jars, part, ports, services, topics
 from libs.devstack.errors import StackError
@@ -52,6 +53,8 @@ class Supervisor:
         create_dev_issuer(self._folder.dev_issuer, self._folder.jwks)
         if not self._folder.signing_key.exists():
             add_key(self._folder.signing_key)
+        if not self._folder.sealing_keys.exists():
+            add_sealing_key(self._folder.sealing_keys)
         remembered = self._folder.remembered_ports()
         try:
             async with asyncio.TaskGroup() as both:

@@ -33,8 +33,9 @@ RATES: Final[Mapping[RateClass, Rate]] = {
     "write": Rate(10_000, 20_000),
     "report": Rate(50, 200),
     "stream": Rate(50, 200),
+    "webhook": Rate(200, 2_000),
 }
-"""Generous: they stop a runaway client, not a busy one."""
+"""Generous: they stop a runaway client, not a busy one. Webhooks carry no token and count by address."""
 
 
 UNAUTHORIZED: Final = Rate(50, 500)
@@ -90,7 +91,14 @@ class Limits:
 
         Raises Problem 429 with Retry-After when the bucket is empty.
         """
-        left, wait_s = self._callers.take((organization, subject, rate_class), self._rates[rate_class], now_s)
+        return self._took(self._callers, (organization, subject, rate_class), rate_class, now_s)
+
+    def take_open(self, address: str, rate_class: RateClass, now_s: float) -> list[tuple[bytes, bytes]]:
+        """The same for a request that carries no token, counted by where it came from."""
+        return self._took(self._addresses, (address, rate_class), rate_class, now_s)
+
+    def _took(self, buckets: Buckets, key: Hashable, rate_class: RateClass, now_s: float) -> list[tuple[bytes, bytes]]:
+        left, wait_s = buckets.take(key, self._rates[rate_class], now_s)
         if wait_s:
             raise _too_many(rate_class, wait_s, self._policies[rate_class].decode())
         return [

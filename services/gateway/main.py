@@ -25,6 +25,11 @@ class GatewaySettings(settings.ServiceSettings):
         alias="LEDGERBUS_LEDGER_URL",
         description="the ledger's address; several instances separated by commas",
     )
+    invoicing_url: str = Field(
+        "http://127.0.0.1:8002",
+        alias="LEDGERBUS_INVOICING_URL",
+        description="invoicing's address; several instances separated by commas",
+    )
     cors_origins: str = Field(
         "", alias="LEDGERBUS_GATEWAY_CORS_ORIGINS", description="origins of browser clients, separated by commas"
     )
@@ -48,7 +53,7 @@ class GatewaySettings(settings.ServiceSettings):
         False, alias="LEDGERBUS_GATEWAY_ACCESS_LOG", description="one log line per request (costs speed)"
     )
 
-    @field_validator("ledger_url")
+    @field_validator("ledger_url", "invoicing_url")
     @classmethod
     def _is_address(cls, value: str) -> str:
         if not all(url.startswith(("http://", "https://")) for url in listed(value)) or not listed(value):
@@ -76,10 +81,11 @@ async def start() -> int:
     if jwks is None:
         raise Misconfigured("set LEDGERBUS_JWKS_FILE or LEDGERBUS_JWKS_URL: where the keys of tokens are")
     verifier = Verifier(chosen.jwt_issuer, chosen.jwt_audience, jwks)
-    ledger = Upstream(
-        "ledger", listed(chosen.ledger_url), requests_max=chosen.requests_max, streams_max=chosen.streams_max
-    )
-    upstreams = {ledger.name: ledger}
+    addresses = {"ledger": chosen.ledger_url, "invoicing": chosen.invoicing_url}
+    upstreams = {
+        name: Upstream(name, listed(urls), requests_max=chosen.requests_max, streams_max=chosen.streams_max)
+        for name, urls in addresses.items()
+    }
     rates = {name: Rate(rate.per_s * chosen.rate_factor, rate.burst) for name, rate in RATES.items()}
     unauthorized = Rate(chosen.unauthorized_per_s, max(1, int(10 * chosen.unauthorized_per_s)))
     proxy = Proxy(upstreams, verifier, Limits(rates, unauthorized=unauthorized))

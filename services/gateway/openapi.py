@@ -16,7 +16,7 @@ from libs.common import clock
 from libs.common.openapi import PROBLEM_SCHEMA
 from libs.common.telemetry import get_logger
 from services.gateway.examples import EXAMPLES
-from services.gateway.routes import SHORT_HEALTH, Passage
+from services.gateway.routes import OPEN, SHORT_HEALTH, Passage
 from services.gateway.upstreams import Upstream
 
 FRESH_S: Final = 30.0
@@ -79,7 +79,7 @@ def merge(
             continue
         shown = _renamed(entry, renamed[passage.upstream])
         shown["tags"] = entry.get("tags") or [passage.upstream]
-        shown["security"] = [{"bearer": [passage.scope]}]
+        shown["security"] = [] if passage.scope == OPEN else [{"bearer": [passage.scope]}]
         shown["responses"] = {**shown.get("responses", {}), "default": {"$ref": "#/components/responses/Problem"}}
         _add_example(passage, shown)
         paths.setdefault(passage.path, {})[passage.method.lower()] = shown

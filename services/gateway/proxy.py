@@ -22,7 +22,7 @@ from libs.common.edge import Exchange, exchange_in
 from libs.common.errors import Problem
 from services.gateway.incoming import Incoming, answer_headers, read_incoming
 from services.gateway.limits import Limits
-from services.gateway.routes import Passage
+from services.gateway.routes import OPEN, Passage
 from services.gateway.streams import IDLE_S, Intake, ask_stream, copy, copy_while_there
 from services.gateway.upstreams import Instance, Upstream
 from services.gateway.wish import Wish, target_of, timed_out, unreachable
@@ -86,12 +86,17 @@ class Proxy:
     ) -> None:
         """Answer one request. Raises Problem for everything that is the gateway's to refuse."""
         exchange = exchange_in(scope)
-        incoming, caller = await self._admit(scope, exchange)
-        exchange.caller = caller
-        caller.require(passage.scope)
-        extra = self._limits.take(caller.organization, caller.subject, passage.rate_class, clock.monotonic_s())
+        if passage.scope == OPEN:
+            incoming, whose = read_incoming(scope, exchange), ""
+            extra = self._limits.take_open(_address(scope), passage.rate_class, clock.monotonic_s())
+        else:
+            incoming, caller = await self._admit(scope, exchange)
+            exchange.caller = caller
+            caller.require(passage.scope)
+            whose = caller.organization or ""
+            extra = self._limits.take(caller.organization, caller.subject, passage.rate_class, clock.monotonic_s())
         upstream = self._upstreams[passage.upstream]
-        shard = f"{caller.organization}/{params.get('ledger', passage.ledger)}"
+        shard = f"{whose}/{params.get('ledger', passage.ledger)}"
         wish = Wish(passage, upstream, target_of(scope), shard, incoming)
         if passage.stream:
             with upstream.place(stream=True):
@@ -109,9 +114,7 @@ class Proxy:
         except Problem as problem:
             if problem.status != 401:
                 raise
-            client = scope.get("client")
-            address = client[0] if client else ""
-            raise self._limits.refusal(address, problem, clock.monotonic_s()) from problem
+            raise self._limits.refusal(_address(scope), problem, clock.monotonic_s()) from problem
 
     async def _whole_body(self, exchange: Exchange, bytes_max: int, receive: Receive) -> bytes:
         exchange.body_bytes_max = bytes_max
@@ -223,6 +226,12 @@ class Proxy:
         finally:
             if response is not None:
                 response.close()
+
+
+def _address(scope: Scope) -> str:
+    """Where the request came from, empty where the server does not say."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _start(response: aiohttp.ClientResponse, extra: Headers) -> dict[str, object]:

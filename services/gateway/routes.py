@@ -2,7 +2,8 @@
 
 A route says where it leads, which scope it needs (the service asks for it again), how long it may take, how long its
 body may be, which rate limit it counts against, and whether it streams. Streams have no deadline and no body limit;
-they are held to a pace and a number instead. A test compares the table with the services' OpenAPI, both ways.
+they are held to a pace and a number instead. An open route takes no token: the service checks what was signed, and the
+rate limit counts by address. A test compares the table with the services' OpenAPI, both ways.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,10 @@ from typing import Final, Literal
 
 from libs.common.path_table import PathTable, segments_of
 
-RateClass = Literal["read", "write", "report", "stream"]
+RateClass = Literal["read", "write", "report", "stream", "webhook"]
+
+OPEN: Final = ""
+"""The scope of a route that takes no token."""
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -35,16 +39,18 @@ class Passage:
     ledger: str = ""
 
 
-def _read(path: str, scope: str = "ledger:read", *, timeout_s: float = 10.0) -> Passage:
-    return Passage("GET", f"/api/v1{path}", "ledger", scope, timeout_s, 0)
+def _read(path: str, scope: str = "ledger:read", *, timeout_s: float = 10.0, upstream: str = "ledger") -> Passage:
+    return Passage("GET", f"/api/v1{path}", upstream, scope, timeout_s, 0)
 
 
-def _write(path: str, scope: str, *, body_bytes_max: int = 64 * KIB, method: str = "POST") -> Passage:
-    return Passage(method, f"/api/v1{path}", "ledger", scope, 15.0, body_bytes_max, "write")
+def _write(
+    path: str, scope: str, *, body_bytes_max: int = 64 * KIB, method: str = "POST", upstream: str = "ledger"
+) -> Passage:
+    return Passage(method, f"/api/v1{path}", upstream, scope, 15.0, body_bytes_max, "write")
 
 
-def _report(path: str, scope: str = "ledger:read", *, timeout_s: float = 60.0) -> Passage:
-    return Passage("GET", f"/api/v1{path}", "ledger", scope, timeout_s, 0, "report")
+def _report(path: str, scope: str = "ledger:read", *, timeout_s: float = 60.0, upstream: str = "ledger") -> Passage:
+    return Passage("GET", f"/api/v1{path}", upstream, scope, timeout_s, 0, "report")
 
 
 def _stream(method: str, path: str, scope: str) -> Passage:
@@ -113,6 +119,73 @@ LEDGER: Final = (
 )
 
 
+def _receivables(method: str, path: str, scope: str, *, body_bytes_max: int = 64 * KIB) -> Passage:
+    if method == "GET":
+        return _read(path, scope, upstream="invoicing")
+    return _write(path, scope, method=method, body_bytes_max=body_bytes_max, upstream="invoicing")
+
+
+INVOICING: Final = (
+    _receivables("POST", "/customers", "customer:write"),
+    _receivables("GET", "/customers", "customer:read"),
+    _receivables("GET", "/customers/{id}", "customer:read"),
+    _receivables("PATCH", "/customers/{id}", "customer:write"),
+    _receivables("POST", "/customers/{id}/credit/apply", "payment:write"),
+    _receivables("POST", "/customers/{id}/erase", "customer:write"),
+    _receivables("POST", "/products", "product:write"),
+    _receivables("GET", "/products", "invoice:read"),
+    _receivables("PATCH", "/products/{id}", "product:write"),
+    _receivables("POST", "/tax-rates", "tax:write"),
+    _receivables("GET", "/tax-rates", "tax:read"),
+    _receivables("PUT", "/ledgers/{ledger}/account-mapping", "mapping:write", body_bytes_max=MIB),
+    _receivables("GET", "/ledgers/{ledger}/account-mapping", "invoice:read"),
+    _receivables("POST", "/invoices", "invoice:write", body_bytes_max=MIB),
+    _receivables("GET", "/invoices", "invoice:read"),
+    _receivables("GET", "/invoices/{id}", "invoice:read"),
+    _report("/invoices/{id}/document", "invoice:read", upstream="invoicing"),
+    _receivables("GET", "/invoices/{id}/e-invoice", "invoice:read"),
+    _receivables("POST", "/invoices/{id}/issue", "invoice:write"),
+    _receivables("POST", "/invoices/{id}/void", "invoice:write"),
+    _receivables("POST", "/invoices/{id}/write-off", "invoice:write-off"),
+    _receivables("POST", "/credit-notes", "invoice:write", body_bytes_max=MIB),
+    _receivables("GET", "/credit-notes", "invoice:read"),
+    _receivables("GET", "/credit-notes/{id}", "invoice:read"),
+    _report("/credit-notes/{id}/document", "invoice:read", upstream="invoicing"),
+    _receivables("GET", "/credit-notes/{id}/e-invoice", "invoice:read"),
+    _receivables("POST", "/payments", "payment:write"),
+    _receivables("GET", "/payments", "payment:read"),
+    _receivables("GET", "/payments/{id}", "payment:read"),
+    _receivables("POST", "/payments/{id}/allocations", "payment:write"),
+    _receivables("DELETE", "/payments/{id}/allocations/{allocation}", "payment:write"),
+    _receivables("POST", "/payments/{id}/refunds", "payment:write"),
+    _receivables("GET", "/postings", "invoice:read"),
+    _receivables("POST", "/postings/{id}/retry", "invoice:write"),
+    _receivables("POST", "/deferrals/run", "invoice:write"),
+    _report("/receivables/ageing", "invoice:read", upstream="invoicing"),
+    _report("/receivables/tie-out", "invoice:read", upstream="invoicing"),
+    _receivables("GET", "/parked", "payment:read"),
+    _receivables("GET", "/parked/{id}", "payment:read"),
+    _receivables("POST", "/parked/{id}/dismiss", "payment:write"),
+    _receivables("POST", "/parked/{id}/release", "payment:write"),
+    _receivables("POST", "/parked/{id}/replay", "payment:write"),
+    _receivables("PUT", "/parked/{id}/value", "payment:write", body_bytes_max=MIB),
+    _receivables("POST", "/webhook-endpoints", "mapping:write"),
+    _receivables("GET", "/webhook-endpoints", "invoice:read"),
+    _receivables("GET", "/webhook-endpoints/{id}/received", "invoice:read"),
+    _receivables("POST", "/webhook-endpoints/{id}/secrets", "mapping:write"),
+    _receivables("POST", "/webhook-endpoints/{id}/switch", "mapping:write"),
+    _receivables("POST", "/webhook-targets", "mapping:write"),
+    _receivables("GET", "/webhook-targets", "invoice:read"),
+    _receivables("GET", "/webhook-targets/{id}/deliveries", "invoice:read"),
+    _receivables("POST", "/webhook-targets/{id}/deliveries/{delivery}/replay", "mapping:write"),
+    _receivables("POST", "/webhook-targets/{id}/secrets", "mapping:write"),
+    _receivables("POST", "/webhook-targets/{id}/switch", "mapping:write"),
+    Passage("POST", "/api/v1/webhooks/{provider}/{endpoint}", "invoicing", OPEN, 15.0, MIB, "webhook"),
+    _receivables("POST", "/write-offs/{id}/reverse", "invoice:write-off"),
+    _receivables("POST", "/write-offs/{id}/relief", "invoice:write-off"),
+    _receivables("POST", "/invoices/{id}/recoveries", "payment:write"),
+)
+
 _SHORT: Final = (
     _write("/accounts", "account:write"),
     _read("/accounts"),
@@ -144,7 +217,7 @@ SHORT_PATHS: Final = tuple(replace(passage, ledger="main") for passage in _SHORT
 SHORT_HEALTH: Final = ("/health", "/api/health")
 """Answered by the gateway itself, without a token."""
 
-TABLE: Final = LEDGER + SHORT_PATHS
+TABLE: Final = LEDGER + INVOICING + SHORT_PATHS
 
 
 class RouteTable:

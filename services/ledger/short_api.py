@@ -34,13 +34,13 @@ from libs.common.journal import AccountRequest
 from libs.common.json_text import parse_json
 from libs.common.openapi import REF
 from libs.common.problems import malformed, malformed_by, rejection_problem
+from libs.common.short_numbers import EVERY, exact_amounts
 from libs.common.traces import start_span
 from services.ledger import reads, short_examples, short_forms, short_reads, short_words
 from services.ledger.accounts import shape_faults
 from services.ledger.commands import Answer, Books
 from services.ledger.domain import Request as Wanted
 from services.ledger.short_forms import Form
-from services.ledger.short_numbers import EVERY, exact_amounts
 from services.ledger.short_read_api import TAG, V1, ShortReadApi
 from services.ledger.state import Ledger
 from services.ledger.writes import (

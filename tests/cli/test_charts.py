@@ -6,6 +6,8 @@ import pytest
 
 from libs.cli import charts
 from libs.cli.exits import Ended, Exit
+from libs.common.journal import AccountRequest
+from services.invoicing.account_roles import ROLES, standard_accounts, standard_mapping
 
 
 @pytest.mark.parametrize("name", charts.names())
@@ -38,6 +40,30 @@ def test_demo_adds_the_wallets() -> None:
     assert policies == {"2000-AP": "unlimited", "2000-FLOAT": "unlimited", "2001-ALICE": "none", "2002-BOB": "none"}
 
 
+def test_of_two_charts_that_map_a_role_the_later_one_counts(tmp_path: Path) -> None:
+    path = tmp_path / "shop.json"
+    path.write_text('{"description": "x", "includes": ["starter"], "mapping": {"bank": "1000-AR"}, "accounts": []}')
+    assert charts.read("demo").mapping == charts.read("starter").mapping
+    assert charts.read(str(path)).mapping == {**charts.read("starter").mapping, "bank": "1000-AR"}
+
+
+def test_the_receivables_are_invoicing_s_standard_accounts() -> None:
+    chart = charts.read("receivables")
+    assert sorted(chart.accounts, key=by_code) == sorted(standard_accounts("USD"), key=by_code)
+    assert {(role, ""): code for role, code in chart.mapping.items()} == standard_mapping("USD")
+
+
+def by_code(account: AccountRequest) -> str:
+    return account.code
+
+
+@pytest.mark.parametrize("name", charts.names())
+def test_a_mapping_names_roles_that_there_are(name: str) -> None:
+    mapping = charts.read(name).mapping
+    assert mapping.keys() <= set(ROLES)
+    assert {"receivable", "revenue", "bank"} <= mapping.keys()
+
+
 @pytest.mark.parametrize("name", ["small-business", "marketplace"])
 def test_a_larger_chart_is_fit_for_every_report(name: str) -> None:
     accounts = {account.code: account for account in charts.read(name).accounts}
@@ -66,13 +92,17 @@ def test_own_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (None, "There is no chart .*; there are demo, marketplace, small-business, starter, or name a file"),
+        (
+            None,
+            "There is no chart .*; there are demo, marketplace, receivables, small-business, starter, or name a file",
+        ),
         ("{", "cannot be read"),
         ('{"description": "x", "accounts": [{"code": "1", "name": "Till", "type": "till"}]}', "cannot be read"),
         ('{"description": "x", "accounts": [], "headings": []}', "cannot be read"),
         ('{"description": "x", "includes": ["starter", "starter"], "accounts": []}', "names .*1000-AR.* twice"),
+        ('{"description": "x", "accounts": [], "mapping": {"bank": "1010-TILL"}}', "maps 1010-TILL"),
     ],
-    ids=["absent", "broken", "unknown type", "unknown field", "twice"],
+    ids=["absent", "broken", "unknown type", "unknown field", "twice", "mapped elsewhere"],
 )
 def test_a_bad_chart_is_a_usage_error(tmp_path: Path, text: str | None, sentence: str) -> None:
     path = tmp_path / "chart.json"

@@ -6,7 +6,9 @@ import orjson
 import pytest
 
 from libs.cli import session
+from libs.cli.exits import Exit
 from libs.cli.main import main
+from libs.common.sealing import read_sealer
 from libs.common.signing import read_keys
 from libs.devstack import services
 from libs.devstack.folder import StackFolder
@@ -35,7 +37,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
         (
             ["seed", "nothing-like-it"],
             2,
-            "There is no chart nothing-like-it; there are demo, marketplace, small-business, starter",
+            "There is no chart nothing-like-it; there are demo, marketplace, receivables, small-business, starter",
         ),
         (["export"], 3, NOTHING_RUNS),
         (["export", "--format", "xlsx"], 2, "There is no format xlsx; there are ndjson, hledger"),
@@ -79,7 +81,9 @@ def test_status_is_json_where_asked(capsys: pytest.CaptureFixture[str], tmp_path
 def test_charts_are_listed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, _ = run(capsys, "--data", tmp_path, "seed", "--json")
     assert code == 0
-    assert [row["chart"] for row in orjson.loads(out)] == ["demo", "marketplace", "small-business", "starter"]
+    assert [row["chart"] for row in orjson.loads(out)] == [
+        "demo", "marketplace", "receivables", "small-business", "starter",
+    ]  # fmt: skip
     code, out, _ = run(capsys, "--data", tmp_path, "seed")
     assert (code, "A marketplace that holds" in " ".join(out.split())) == (0, True)
 
@@ -128,6 +132,7 @@ def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         "head",
         "keys",
         "close",
+        "parked",
         "trace",
         "bench",
     ]:
@@ -148,3 +153,31 @@ def test_a_rotation_keeps_the_older_public_key(capsys: pytest.CaptureFixture[str
         assert code == 0
     assert next(iter(read_keys(tmp_path / "keys.pem").public)) in out
     assert len(read_keys(tmp_path / "keys.pem").public) == 2
+
+
+def test_a_rotation_of_sealing_keys_keeps_the_older_until_it_is_dropped(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "sealing.keys"
+    assert run(capsys, "keys", "rotate", file, "--customers")[0] == 0
+    first = read_sealer(file).seal(b"Acme", b"1")
+    code, out, _ = run(capsys, "keys", "rotate", file, "--customers")
+    assert code == 0
+    newest = read_sealer(file)
+    assert newest.key_id in out
+    assert newest.open(*first, b"1") == b"Acme"
+    assert run(capsys, "keys", "rotate", file, "--drop-old")[0] == Exit.USAGE
+    assert newest.is_old(first.key_id)
+    code, out, _ = run(capsys, "keys", "rotate", file, "--customers", "--drop-old")
+    assert code == 0
+    assert first.key_id in out
+    assert file.read_text().count("seal ") == 1
+
+
+def test_the_stack_s_own_sealing_keys_are_rotated_where_no_file_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(capsys, "--data", tmp_path, "keys", "rotate", "--customers")[0] == 0
+    spec = services.ServiceSpec("invoicing", ())
+    told = services.environment(spec, StackFolder(tmp_path), {"invoicing": 1}, "127.0.0.1:2", "postgresql://x/y")
+    assert read_sealer(Path(told["LEDGERBUS_INVOICING_SEALING_KEYS"])).key_id

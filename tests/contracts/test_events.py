@@ -13,11 +13,21 @@ from libs.cli import schemas
 from libs.common.bus import CloudEvent, parse_headers
 from libs.common.events import EVENT_TYPES, FACTS, LEDGER_HEAD, REQUEST_TYPES, REQUESTS, TOPICS
 from libs.common.events_fx import FX
+from libs.common.events_invoicing import INVOICING
+from libs.common.events_payments import PAYMENTS
 from libs.common.journal import ledger_id
 from services.ledger.consumer import decode
 
 GOLDEN = Path(__file__).with_name("golden")
-TOPICS_OF = {"requests": REQUESTS, "answers": TOPICS.answers, "facts": FACTS, "heads": TOPICS.heads, "fx": FX}
+TOPICS_OF = {
+    "requests": REQUESTS,
+    "answers": TOPICS.answers,
+    "facts": FACTS,
+    "heads": TOPICS.heads,
+    "payments": PAYMENTS,
+    "invoicing": INVOICING,
+    "fx": FX,
+}
 
 
 LEDGERS = ("main", "escrow")

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from libs.common import settings
+from libs.devstack.databases import SERVICES_WITH_DATABASE
 from libs.devstack.jars import KAFKA_VERSION
 from libs.devstack.postgres import MAJOR_VERSION
 from tests.deploy import compose, prometheus
 
-OURS = ("ledger", "gateway")
+OURS = ("ledger", "invoicing", "gateway")
 ONE_SHOT = ("keys", "kafka-topics")
 Stack = dict[str, Any]
 
@@ -78,8 +79,9 @@ def test_everything_waits_for_what_it_needs(stack: Stack) -> None:
             assert (condition == "service_completed_successfully") == (other in ONE_SHOT), f"{name} waits for {other}"
             if condition == "service_healthy":
                 assert other in OURS or "test" in services[other]["healthcheck"], f"{other} has no health check"
-    assert {"postgres", "kafka-topics", "keys"} <= set(services["ledger"]["depends_on"])
-    assert "ledger" in services["gateway"]["depends_on"]
+    for name in SERVICES_WITH_DATABASE:
+        assert {"postgres", "kafka-topics", "keys"} <= set(services[name]["depends_on"])
+        assert name in services["gateway"]["depends_on"]
 
 
 def test_ports_are_on_loopback(stack: Stack) -> None:
@@ -95,7 +97,7 @@ def test_images_are_pinned(stack: Stack, repository: Path) -> None:
         assert re.search(r":v?\d+(\.\d+)+", image), f"{name}: {image}"
     assert images["postgres"].startswith(f"postgres:{MAJOR_VERSION}.")
     assert images["kafka"] == f"apache/kafka:{KAFKA_VERSION}"
-    assert images["ledger"] == images["gateway"] == f"ledgerbus:{version}"
+    assert {images[name] for name in OURS} == {f"ledgerbus:{version}"}
     assert f"ARG VERSION={version}\n" in (repository / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 
 
@@ -126,11 +128,12 @@ def test_postgres_gets_the_passwords_its_scripts_ask_for(stack: Stack, repositor
     asked = {name for script in scripts for name in re.findall(r"\\getenv \w+ (\w+)", script.read_text("utf-8"))}
     environment = stack["services"]["postgres"]["environment"]
     assert asked == set(environment) - {"POSTGRES_PASSWORD"}
-    ledger = stack["services"]["ledger"]["environment"]
-    for role in ("MIGRATOR", "WRITER", "READER", "AUDITOR"):
-        password = environment[f"LEDGER_{role}_PASSWORD"]
-        address = ledger[f"LEDGERBUS_POSTGRES_{role}_DSN"]
-        assert address == f"postgresql://ledger_{role.lower()}:{password}@postgres:5432/ledger"
+    for name in SERVICES_WITH_DATABASE:
+        given = stack["services"][name]["environment"]
+        for role in ("MIGRATOR", "WRITER", "READER", "AUDITOR"):
+            password = environment[f"{name.upper()}_{role}_PASSWORD"]
+            address = given[f"LEDGERBUS_POSTGRES_{role}_DSN"]
+            assert address == f"postgresql://{name}_{role.lower()}:{password}@postgres:5432/{name}"
 
 
 def test_kafka_is_found_where_it_listens(stack: Stack) -> None:

@@ -69,7 +69,7 @@ async def _run(image: Path, *arguments: str, **environment: str) -> tuple[int | 
     return done.returncode, said.decode()
 
 
-@pytest.mark.parametrize("service", ["ledger", "gateway"])
+@pytest.mark.parametrize("service", ["ledger", "invoicing", "gateway"])
 async def test_a_service_starts_from_what_is_in_the_image(image: Path, service: str) -> None:
     code, said = await _run(image, "-c", f"import services.{service}.main")
     assert code == 0, said
@@ -97,6 +97,9 @@ async def test_the_one_shots_start_from_what_is_in_the_image(image: Path, tmp_pa
     }
     code, said = await _run(image, "deploy/development/issuer.py", "create", **settings)
     assert code == 0, said
+    kept = (tmp_path / "invoicing-sealing.keys").read_bytes()
+    code, said = await _run(image, "deploy/development/issuer.py", "create", **settings)
+    assert (code, (tmp_path / "invoicing-sealing.keys").read_bytes()) == (0, kept), "keys that are there are kept"
     code, said = await _run(image, "deploy/development/issuer.py", "token", "accountant", "shop", **settings)
     assert (code, said.count(".")) == (0, 2), said
     code, said = await _run(image, "deploy/development/issuer.py", "token", "nobody", **settings)

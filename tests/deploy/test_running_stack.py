@@ -1,4 +1,4 @@
-"""The dashboard on the running stack: a real Prometheus scrapes ledger and gateway under load; no panel stays empty.
+"""The dashboard on the running stack: a real Prometheus scrapes every service under load; no panel stays empty.
 
 The load posts by REST and over Kafka, repeats a request, has one refused, reads, and sends one message that nobody can
 read, so that every series a healthy platform can have is there.
@@ -79,18 +79,18 @@ async def _send_unreadable(stack: Stack) -> None:
 
 @pytest.fixture(scope="module")
 async def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[prometheus.Prometheus]:
-    """A Prometheus that has scraped ledger and gateway for some seconds of load."""
+    """A Prometheus that has scraped every service for some seconds of load."""
     status: dict[str, Any] = stack_status(stack.data_dir)
-    targets = {name: urlsplit(status[name]["url"]).netloc for name in ("ledger", "gateway")}
+    targets = {name: urlsplit(status[name]["url"]).netloc for name in ("ledger", "invoicing", "gateway")}
     await _prepare(stack)
     over = asyncio.Event()
     loading = asyncio.create_task(_load(stack, over))
     try:
         async with prometheus.running(tmp_path_factory.mktemp("prometheus"), targets, ALERTS) as server:
-            await server.until_up(jobs=2, scrapes=10)
+            await server.until_up(jobs=3, scrapes=15)
             await _send_unreadable(stack)
             seen = await server.scrapes()
-            await server.until_up(jobs=2, scrapes=seen + 60)
+            await server.until_up(jobs=3, scrapes=seen + 90)
             yield server
     finally:
         over.set()

@@ -4,14 +4,18 @@ from pathlib import Path
 
 from libs.common import metrics, settings
 from services.gateway.main import GatewaySettings
+from services.invoicing.main import InvoicingSettings
 from services.ledger.main import LedgerSettings
+from tests.docs import invoice_states, receivables_postings
 
 
 def pages() -> dict[str, str]:
     """Path in the repository -> what it should hold."""
     return {
+        "docs/guides/invoice-states.md": invoice_states.page(),
+        "docs/guides/receivables-postings.md": receivables_postings.page(),
         "docs/metrics.md": metrics.table(),
-        "docs/settings.md": settings.table([LedgerSettings, GatewaySettings]),
+        "docs/settings.md": settings.table([LedgerSettings, InvoicingSettings, GatewaySettings]),
     }
 
 

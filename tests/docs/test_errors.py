@@ -2,11 +2,16 @@
 
 import re
 from pathlib import Path
+from types import ModuleType
+from typing import get_args
 
 import pytest
 
 from libs.cli.exits import Exit
-from services.ledger.rejections import CONFLICTS, NOT_FOUND, NOT_REMEMBERED, REJECTIONS
+from services.invoicing import rejections as of_invoicing
+from services.invoicing.webhook_signatures import SignatureFault
+from services.ledger import rejections as of_ledger
+from services.ledger.rejections import NOT_REMEMBERED
 
 _CODE_IN_SOURCE = re.compile(
     r"""Problem\(\s*(?P<status>\d{3}),\s*"(?P<code>[a-z][a-z-]+)"|_unauthorized\("(?P<token>[a-z-]+)"|"""
@@ -28,14 +33,26 @@ def page(repository: Path) -> str:
     return (repository / "docs" / "errors.md").read_text(encoding="utf-8")
 
 
-def test_rejections_stand_in_order_of_precedence(page: str) -> None:
-    assert [row[0] for row in _section(page, "Rejections of the ledger")] == list(REJECTIONS)
+SERVICES = [("Rejections of the ledger", of_ledger), ("Rejections of invoicing", of_invoicing)]
 
 
-def test_rejections_have_their_status(page: str) -> None:
-    for code, status, *_ in _section(page, "Rejections of the ledger"):
-        wanted = "404" if code in NOT_FOUND else "409" if code in CONFLICTS else "422"
+@pytest.mark.parametrize(("heading", "service"), SERVICES, ids=["ledger", "invoicing"])
+def test_rejections_stand_in_order_of_precedence(page: str, heading: str, service: ModuleType) -> None:
+    assert [row[0] for row in _section(page, heading)] == list(service.REJECTIONS) == list(service.PRECEDENCE)
+
+
+@pytest.mark.parametrize(("heading", "service"), SERVICES, ids=["ledger", "invoicing"])
+def test_rejections_have_their_status(page: str, heading: str, service: ModuleType) -> None:
+    assert set(service.REJECTIONS) >= service.NOT_FOUND | service.CONFLICTS
+    for code, status, *_ in _section(page, heading):
+        wanted = "404" if code in service.NOT_FOUND else "409" if code in service.CONFLICTS else "422"
         assert (code, status) == (code, wanted)
+
+
+def test_invoicing_keeps_no_rejection_that_it_never_gives(repository: Path) -> None:
+    paths = [path for path in (repository / "services" / "invoicing").rglob("*.py") if path.name != "rejections.py"]
+    source = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    assert [code for code in of_invoicing.REJECTIONS if f'"{code}"' not in source] == []
 
 
 def test_rejections_that_leave_no_trace_say_so(page: str) -> None:
@@ -58,7 +75,7 @@ def test_every_problem_of_the_source_is_explained(page: str, repository: Path) -
     explained = {row[0]: row[1] for row in _section(page, "Refused before the ledger looks")}
     problems = _problems(repository)
     assert len(problems) > 20, "the source is not read any more as it was"
-    for code in REJECTIONS:
+    for code in (*of_ledger.REJECTIONS, *of_invoicing.REJECTIONS):
         problems.pop(code, None)
     assert {code: set(status.split(" or ")) for code, status in explained.items()} == problems
 
@@ -75,6 +92,10 @@ def test_every_fault_of_an_imported_file_is_explained(page: str, repository: Pat
     assert len(found) > 5
     assert found - {"entry-not-balanced"} <= explained
     assert all(f'"{code}"' in text for code in explained)
+
+
+def test_every_refusal_of_a_webhook_is_explained(page: str) -> None:
+    assert [row[0] for row in _section(page, "Webhooks that are refused")] == list(get_args(SignatureFault))
 
 
 def test_exit_codes_are_the_command_s(page: str) -> None:

@@ -56,9 +56,12 @@ def gateways(issuer: tuple[DevIssuer, Path]) -> Gateways:
         unauthorized: Rate = UNAUTHORIZED,
         origins: Sequence[str] = (),
         body_s: float = 15.0,
+        invoicing: Sequence[str] = (),
         **places: Any,
     ) -> AsyncIterator[str]:
         upstreams = {"ledger": Upstream("ledger", urls, **places)}
+        if invoicing:
+            upstreams["invoicing"] = Upstream("invoicing", invoicing, **places)
         verifier = Verifier(ISSUER, AUDIENCE, issuer[1])
         proxy = Proxy(upstreams, verifier, Limits(rates, unauthorized=unauthorized), body_s=body_s)
         await proxy.start()

@@ -119,3 +119,22 @@ async def test_429_says_when_to_come_back(
         async with client.get(url + ENTRIES, headers=bearer("viewer", subject="bob")) as answer:
             assert answer.status == 200
             assert answer.headers["RateLimit-Policy"] == '"read";q=2;w=200'
+
+
+async def test_what_carries_no_token_is_passed_on_as_it_is_and_limited_by_address(
+    gateways: Gateways, client: aiohttp.ClientSession, echo: EchoService
+) -> None:
+    signed = {"Stripe-Signature": "t=1,v1=ab", "Content-Type": "application/json"}
+    rates = {**RATES, "webhook": Rate(0.01, 2)}
+    async with serving(echo.app) as upstream, gateways([upstream], invoicing=[upstream], rates=rates) as url:
+        statuses = []
+        for _ in range(3):
+            async with client.post(f"{url}/api/v1/webhooks/stripe/main", headers=signed, data=b'{"a": 1 }') as answer:
+                statuses.append(answer.status)
+                said = await answer.json()
+                if answer.status == 201:
+                    assert said["body"] == '{"a": 1 }'
+                    assert ["stripe-signature", "t=1,v1=ab"] in said["headers"]
+        assert statuses == [201, 201, 429]
+        assert (said["code"], said["facts"]["rate_class"]) == ("too-many-requests", "webhook")
+    assert echo.requests == 2

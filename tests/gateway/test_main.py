@@ -42,6 +42,7 @@ async def test_it_starts_serves_and_stops_clean(
                 "LEDGERBUS_JWT_ISSUER": ISSUER,
                 "LEDGERBUS_JWT_AUDIENCE": AUDIENCE,
                 "LEDGERBUS_LEDGER_URL": upstream,
+                "LEDGERBUS_INVOICING_URL": upstream,
                 "LEDGERBUS_GATEWAY_CORS_ORIGINS": "https://console.example",
             },
         )
@@ -68,6 +69,7 @@ async def test_it_starts_serves_and_stops_clean(
     [
         ({}, "LEDGERBUS_JWKS_FILE"),
         ({"LEDGERBUS_LEDGER_URL": "ledger:8001"}, "LEDGERBUS_LEDGER_URL"),
+        ({"LEDGERBUS_INVOICING_URL": "invoicing:8002"}, "LEDGERBUS_INVOICING_URL"),
         ({"LEDGERBUS_GATEWAY_REQUESTS_MAX": "0"}, "LEDGERBUS_GATEWAY_REQUESTS_MAX"),
         ({"LEDGERBUS_GATEWAY_RATE_FACTR": "1"}, "LEDGERBUS_GATEWAY_RATE_FACTR"),
     ],

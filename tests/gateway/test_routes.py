@@ -1,10 +1,13 @@
 """The table of routes: found in the right order, guarded everywhere, and the same as what the services serve."""
 
+from collections.abc import Callable
+
 import pytest
 
 from libs.common.auth import OPERATOR_SCOPES, ROLES
-from services.gateway.routes import SHORT_PATHS, TABLE, Passage, RouteTable
+from services.gateway.routes import OPEN, SHORT_PATHS, TABLE, Passage, RouteTable
 from services.gateway.upstreams import PAUSE_S_MAX, Circuit, Upstream
+from tests.gateway.invoicing_openapi import invoicing_operations
 from tests.gateway.ledger_openapi import ledger_operations
 
 KNOWN_SCOPES = frozenset().union(*ROLES.values())
@@ -39,7 +42,9 @@ def test_a_last_slash_leads_only_where_a_passage_has_one() -> None:
 
 @pytest.mark.parametrize("passage", TABLE, ids=lambda passage: f"{passage.method} {passage.path}")
 def test_every_route_is_guarded_and_bounded(passage: Passage) -> None:
-    assert passage.scope in KNOWN_SCOPES
+    assert (passage.scope == OPEN) == passage.path.startswith("/api/v1/webhooks/"), "only what is signed takes no token"
+    assert (passage.scope == OPEN) == (passage.rate_class == "webhook")
+    assert passage.scope == OPEN or passage.scope in KNOWN_SCOPES
     assert passage.path.startswith("/api/v1/" if passage not in SHORT_PATHS else "/api/")
     assert 0 < passage.timeout_s <= 600
     assert passage.stream or passage.method == "GET" or passage.body_bytes_max > 0
@@ -87,6 +92,11 @@ def test_requests_of_one_ledger_go_to_one_instance() -> None:
     assert moved == [], "an instance that leaves moves only its own ledgers"
 
 
-def test_the_table_and_the_ledgers_openapi_are_the_same() -> None:
-    table = {(passage.method, passage.path): passage.scope for passage in TABLE if passage.upstream == "ledger"}
-    assert ledger_operations() == table
+@pytest.mark.parametrize(
+    ("upstream", "operations"), [("ledger", ledger_operations), ("invoicing", invoicing_operations)]
+)
+def test_the_table_and_a_service_s_openapi_are_the_same(
+    upstream: str, operations: Callable[[], dict[tuple[str, str], str]]
+) -> None:
+    table = {(passage.method, passage.path): passage.scope for passage in TABLE if passage.upstream == upstream}
+    assert operations() == table

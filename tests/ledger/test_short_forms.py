@@ -8,6 +8,7 @@ import pytest
 from libs.common.errors import Fault
 from libs.common.journal import AccountRequest, LineRequest
 from libs.common.money import Currency
+from libs.common.short_numbers import exact_amounts
 from services.ledger import short_examples, short_words
 from services.ledger.short_api import AMOUNTS, POSTS
 from services.ledger.short_forms import (
@@ -23,7 +24,6 @@ from services.ledger.short_forms import (
     wallet_request,
     wallet_transfer_request,
 )
-from services.ledger.short_numbers import exact_amounts
 from services.ledger.short_words import events_of, functional_value, negated, trial_balance_words
 
 USD = Currency("USD", 2)

@@ -4,8 +4,13 @@ from tests.removals.closing import CLOSING
 from tests.removals.entering import ENTERING
 from tests.removals.guarding import GUARDING
 from tests.removals.holding import HOLDING
+from tests.removals.listening import LISTENING
 from tests.removals.messaging import MESSAGING
+from tests.removals.receiving import RECEIVING
 from tests.removals.removal import Removal
+from tests.removals.summing import SUMMING
 from tests.removals.writing import WRITING
 
-REMOVALS: tuple[Removal, ...] = (*WRITING, *HOLDING, *CLOSING, *GUARDING, *MESSAGING, *ENTERING)
+REMOVALS: tuple[Removal, ...] = (
+    *WRITING, *HOLDING, *CLOSING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING, *LISTENING,
+)  # fmt: skip

@@ -8,6 +8,14 @@ GATEWAY = "tests/gateway/"
 
 ENTERING = [
     Removal(
+        "webhook-limited-by-address",
+        "What carries no token is limited by the address it came from.",
+        "services/gateway/proxy.py",
+        "extra = self._limits.take_open(_address(scope), passage.rate_class, clock.monotonic_s())",
+        "extra = []",
+        (GATEWAY + "test_limits.py::test_what_carries_no_token_is_passed_on_as_it_is_and_limited_by_address",),
+    ),
+    Removal(
         "token-expired",
         "An expired token is refused.",
         AUTH,
@@ -82,7 +90,7 @@ ENTERING = [
         "token-at-the-gateway",
         "The gateway passes nothing on before it knows the caller's scope.",
         "services/gateway/proxy.py",
-        "        caller.require(passage.scope)\n",
+        "            caller.require(passage.scope)\n",
         "",
         (GATEWAY + "test_failures.py::test_rejected_tokens_never_reach_the_service",),
     ),

@@ -1,10 +1,11 @@
 """Charts of accounts that come with the product, one JSON file each, and how one is read.
 
 A chart has a `description`, its `accounts` in the words of `POST /accounts` (parents before their children), and may
-include others by name.
+include others by name. Its `mapping` says which account plays which part for invoicing: role -> code, in the ledger's
+own currency; of two charts that map a role the later one counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,7 @@ class Chart:
     name: str
     description: str
     accounts: Sequence[AccountRequest]
+    mapping: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class _ChartFile:
     description: str
     accounts: list[AccountRequest]
     includes: list[str] = field(default_factory=list)
+    mapping: dict[str, str] = field(default_factory=dict)
 
 
 def names() -> list[str]:
@@ -51,12 +54,15 @@ def read(chart: str) -> Chart:
         ) from absent
     except (OSError, ValidationError) as failure:
         raise Ended(f"The chart {chart} cannot be read: {failure}", Exit.USAGE) from failure
-    included = [account for name in file.includes for account in read(name).accounts]
-    accounts = [*included, *file.accounts]
+    included = [read(name) for name in file.includes]
+    accounts = [*(account for one in included for account in one.accounts), *file.accounts]
+    mapping = {role: code for one in included for role, code in one.mapping.items()} | file.mapping
     codes = [account.code for account in accounts]
     if twice := {code for code in codes if codes.count(code) > 1}:
         raise Ended(f"The chart {chart} names {', '.join(sorted(twice))} twice.", Exit.USAGE)
-    return Chart(name=path.stem, description=file.description, accounts=accounts)
+    if strangers := set(mapping.values()) - set(codes):
+        raise Ended(f"The chart {chart} maps {', '.join(sorted(strangers))}, which it has not.", Exit.USAGE)
+    return Chart(name=path.stem, description=file.description, accounts=accounts, mapping=mapping)
 
 
 def account_json(account: AccountRequest) -> dict[str, Any]:

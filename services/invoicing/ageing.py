@@ -1,0 +1,120 @@
+"""How old what is owed is: open amounts by party and currency in columns of days, receipts and credit beside them.
+
+The columns are "current" (not past the day), then 1 to the first edge, and so on, then all that is older than the last.
+Days count from the due date or, on the other basis, from the issue date. Receipts that are not placed yet and customer
+credit have no age and stand in columns of their own, so that nothing nets in silence: open - unapplied - credit = net.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import pairwise
+from typing import Final, Literal
+
+from libs.common.errors import Fault, Rejection
+from services.invoicing.rejections import reject
+
+Basis = Literal["due", "issue"]
+
+EDGES: Final = (30, 60, 90)
+EDGES_MAX: Final = 12
+DAYS_MAX: Final = 3_660
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRow:
+    """What is open on one invoice, or on all of a party's with the same two dates; in minor units."""
+
+    party: str
+    currency: str
+    open: int
+    due_on: date
+    issued_on: date
+
+
+@dataclass(frozen=True, slots=True)
+class OnAccount:
+    """A party's money with us that is on no invoice: receipts not placed, and credit that is ours to give back."""
+
+    party: str
+    currency: str
+    unapplied: int = 0
+    credit: int = 0
+
+
+@dataclass(slots=True)
+class Aged:
+    """One party's row: `columns` as `labels` names them."""
+
+    party: str
+    currency: str
+    columns: list[int] = field(default_factory=list)
+    unapplied: int = 0
+    credit: int = 0
+
+    @property
+    def open(self) -> int:
+        return sum(self.columns)
+
+    @property
+    def net(self) -> int:
+        return self.open - self.unapplied - self.credit
+
+
+def check_edges(edges: Sequence[int]) -> Rejection | None:
+    """Edges are whole days, one after another."""
+    ascending = all(first < second for first, second in pairwise(edges))
+    if 1 <= len(edges) <= EDGES_MAX and ascending and edges[0] > 0 and edges[-1] <= DAYS_MAX:
+        return None
+    said = ",".join(map(str, edges))
+    return reject("ageing-edges-not-ascending", errors=[Fault("/edges", f"are {said}" if said else "are none")])
+
+
+def labels(edges: Sequence[int] = EDGES) -> list[str]:
+    """The names of the columns.
+
+    >>> labels((30, 60, 90))
+    ['current', '1-30', '31-60', '61-90', '90+']
+    """
+    starts = [0, *edges]
+    return ["current", *(f"{first + 1}-{last}" for first, last in pairwise(starts)), f"{edges[-1]}+"]
+
+
+def column(days: int, edges: Sequence[int] = EDGES) -> int:
+    """The place of the column that something `days` past its day stands in."""
+    return 0 if days <= 0 else 1 + sum(days > edge for edge in edges)
+
+
+def buckets(
+    as_of: date,
+    basis: Basis,
+    rows: Iterable[OpenRow],
+    edges: Sequence[int] = EDGES,
+    on_account: Iterable[OnAccount] = (),
+) -> list[Aged]:
+    """The ageing as of the end of a day, by party and currency in that order."""
+    aged: dict[tuple[str, str], Aged] = {}
+
+    def row_of(party: str, currency: str) -> Aged:
+        fresh = Aged(party, currency, [0] * (len(edges) + 2))
+        return aged.setdefault((party, currency), fresh)
+
+    for row in rows:
+        day = row.due_on if basis == "due" else row.issued_on
+        row_of(row.party, row.currency).columns[column((as_of - day).days, edges)] += row.open
+    for money in on_account:
+        found = row_of(money.party, money.currency)
+        found.unapplied += money.unapplied
+        found.credit += money.credit
+    return [aged[key] for key in sorted(aged)]
+
+
+def summed(rows: Iterable[Aged], edges: Sequence[int] = EDGES) -> list[Aged]:
+    """The column sums by currency, under no party: what the control accounts are compared with."""
+    sums: dict[str, Aged] = {}
+    for row in rows:
+        found = sums.setdefault(row.currency, Aged("", row.currency, [0] * (len(edges) + 2)))
+        found.columns = [before + more for before, more in zip(found.columns, row.columns, strict=True)]
+        found.unapplied += row.unapplied
+        found.credit += row.credit
+    return [sums[currency] for currency in sorted(sums)]

@@ -1,0 +1,281 @@
+"""Where payments go: which invoices may be meant, and how much of each payment is on which, in memory.
+
+    place_payments  -> customers, references and open invoices looked up, set by set; the invoices held in their order
+                    -> each payment in its turn: by hand on what it names, else by its reference and its payer
+
+Each payment sees what those before it left open. Nothing is written here; `Receivables` holds how the invoices stand
+after the last one, and each `Placed` where its payment's money is.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID
+
+from libs.common.clock import derived_id
+from libs.common.db import Connection
+from libs.common.errors import Fault, Rejection
+from libs.common.money import Currency, to_text
+from services.invoicing import customer_store, domain, invoice_store, payment_store
+from services.invoicing.allocating import OpenInvoice, allocate, names_in
+from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
+from services.invoicing.cash_standing import CashTax, cash_tax
+from services.invoicing.customers import as_uuid
+from services.invoicing.entry_drafts import Part
+from services.invoicing.invoice_store import InvoiceKey
+from services.invoicing.invoices import standing_of
+from services.invoicing.rejections import reject
+from services.invoicing.rows import Row
+
+CANDIDATES_MAX: Final = 200
+"""Open invoices of one customer that a payment is tried on, oldest due first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedPayment:
+    """Money that came in. `amount` is what the payer paid, in minor units, the fee inside it. `created_at` is when its
+    event was made, from which ids are derived. `customer` is an id or an external id; `on_invoices` places it by hand.
+    """
+
+    organization: str
+    ledger: str
+    provider: str
+    payment_id: str
+    currency: Currency
+    amount: int
+    received_on: date
+    method: str
+    created_at: datetime
+    fee: int = 0
+    customer: str | None = None
+    account: str | None = None
+    reference: str = ""
+    client_ref: str | None = None
+    on_invoices: tuple[tuple[UUID, int | None], ...] = ()
+
+    @property
+    def name(self) -> tuple[str, str, str]:
+        return self.organization, self.provider, self.payment_id
+
+    @property
+    def id(self) -> UUID:
+        return derived_id(self.created_at, self.organization, "invoicing", f"{self.provider}/{self.payment_id}")
+
+
+@dataclass(slots=True)
+class Placed:
+    """One new payment on its way to its row."""
+
+    payment: ReceivedPayment
+    customer: UUID | None
+    allocations: Sequence[tuple[UUID, int]]
+    due: Sequence[Part]
+    unapplied: int
+    to_credit: int
+    reason: str | None
+
+
+@dataclass(slots=True)
+class Receivables:
+    """The invoices that payments of one batch may be on, as they stand after those before."""
+
+    rows: dict[InvoiceKey, Row]
+    standings: dict[InvoiceKey, domain.Standing]
+    by_word: Mapping[tuple[str, str, str], Sequence[UUID]]
+    by_customer: Mapping[tuple[str, str, UUID, str], Sequence[UUID]]
+    tax: CashTax
+
+    def candidates(self, payment: ReceivedPayment, customer: UUID | None) -> list[OpenInvoice]:
+        """What the payment's reference names, and what its customer owes in its currency."""
+        ids: dict[UUID, None] = {}
+        for word in names_in(payment.reference):
+            ids.update(dict.fromkeys(self.by_word.get((payment.organization, payment.ledger, word), ())))
+        for invoice, _ in payment.on_invoices:
+            ids[invoice] = None
+        if customer is not None:
+            key = (payment.organization, payment.ledger, customer, payment.currency.code)
+            ids.update(dict.fromkeys(self.by_customer.get(key, ())))
+        keys = [(payment.organization, invoice) for invoice in ids]
+        return [self.open_invoice(key) for key in keys if self.standings[key].status in domain.OWED]
+
+    def open_invoice(self, key: InvoiceKey) -> OpenInvoice:
+        """An invoice as it is allocated to."""
+        row = self.rows[key]
+        return OpenInvoice(
+            id=str(row["id"]),
+            number=row["number"],
+            creditor_reference=row["creditor_reference"],
+            customer=str(row["customer"]),
+            currency=row["currency"],
+            open=self.open(key),
+            due_on=row["due_on"],
+            issued_on=row["issued_on"],
+        )
+
+    def open(self, key: InvoiceKey) -> int:
+        """What is owed of an invoice; nothing of a draft or a void one."""
+        standing = self.standings[key]
+        return domain.receivable(standing.status, standing.amounts)
+
+    def take(self, key: InvoiceKey, amount: int) -> list[Part] | Rejection:
+        """Puts so much on an invoice; gives the tax that this makes due."""
+        before = self.standings[key].amounts
+        after = domain.allocate(self.standings[key], amount)
+        if isinstance(after, Rejection):
+            return after
+        status = domain.status_of(after, is_draft=False, is_void=False)
+        self.standings[key] = domain.Standing(status, after, self.standings[key].currency)
+        return self.tax.due(key, before, after)
+
+
+async def place_payments(
+    connection: Connection, payments: Sequence[ReceivedPayment]
+) -> tuple[list[Placed | Rejection], Receivables, Bookkeeping]:
+    """Where each payment's money goes, in their order, each seeing what those before it left open."""
+    customers = await _customers(connection, payments)
+    books = await bookkeeping_for(connection, [books_key(payment) for payment in payments])
+    receivables = await _receivables(connection, payments, customers, books)
+    placed: list[Placed | Rejection] = []
+    for payment in payments:
+        customer = customers.get((payment.organization, payment.customer)) if payment.customer else None
+        placed.append(_placed(payment, customer, receivables))
+    return placed, receivables, books
+
+
+def _placed(payment: ReceivedPayment, customer: UUID | None, receivables: Receivables) -> Placed | Rejection:
+    """One payment placed: by hand on the invoices it names, else by its reference and its customer."""
+    if payment.on_invoices:
+        return _placed_by_hand(payment, customer, receivables)
+    placement = allocate(
+        payment.amount,
+        payment.currency.code,
+        payment.reference,
+        None if customer is None else str(customer),
+        receivables.candidates(payment, customer),
+    )
+    allocations = tuple((UUID(invoice), amount) for invoice, amount in placement.allocations)
+    due: list[Part] = []
+    for invoice, amount in allocations:
+        moved = receivables.take((payment.organization, invoice), amount)
+        assert not isinstance(moved, Rejection), "no more is allocated than is open"
+        due += moved
+    reason = placement.reason
+    if payment.customer is not None and customer is None and placement.unapplied:
+        reason = f"the payer is not known: {payment.customer[:200]}"
+    whose = UUID(placement.customer) if placement.customer is not None else None
+    return Placed(payment, whose, allocations, due, placement.unapplied, placement.to_credit, reason)
+
+
+def _placed_by_hand(payment: ReceivedPayment, customer: UUID | None, receivables: Receivables) -> Placed | Rejection:
+    """A payment on invoices that its sender names: one without an amount takes what is open; what is left over is the
+    customer's credit. All or nothing."""
+    before = dict(receivables.standings)
+    placed = Placed(payment, customer, [], [], 0, payment.amount, None)
+    allocations: list[tuple[UUID, int]] = []
+    due: list[Part] = []
+    for place, (invoice, wanted) in enumerate(payment.on_invoices):
+        pointer = f"/allocations/{place}" if wanted is not None else "/invoice_id"
+        found = _taken_by_hand(placed, invoice, wanted, receivables, pointer)
+        if isinstance(found, Rejection):
+            receivables.standings = before
+            return found
+        amount, moved = found
+        if amount:
+            allocations.append((invoice, amount))
+        due += moved
+        placed.customer = placed.customer or receivables.rows[payment.organization, invoice]["customer"]
+        placed.to_credit -= amount
+    placed.allocations, placed.due = allocations, due
+    return placed
+
+
+def _taken_by_hand(
+    placed: Placed, invoice: UUID, wanted: int | None, receivables: Receivables, pointer: str
+) -> tuple[int, list[Part]] | Rejection:
+    """What of the payment one named invoice takes, and the tax that makes due. `to_credit` is what is left so far."""
+    payment, key = placed.payment, (placed.payment.organization, invoice)
+    refused = _not_for(payment, receivables.rows.get(key), placed.customer, pointer)
+    if refused is not None:
+        return refused
+    amount = wanted if wanted is not None else min(placed.to_credit, receivables.open(key))
+    refused = _more_than_left(payment, amount, placed.to_credit, pointer)
+    if refused is not None:
+        return refused
+    if not amount and receivables.standings[key].status in domain.OWED:
+        return 0, []
+    moved = receivables.take(key, amount or placed.to_credit)
+    return moved if isinstance(moved, Rejection) else (amount, moved)
+
+
+def _not_for(payment: ReceivedPayment, row: Row | None, customer: UUID | None, pointer: str) -> Rejection | None:
+    """Why this invoice takes nothing of this payment."""
+    if row is None or row["ledger"] != payment.ledger:
+        return reject("unknown-invoice", errors=[Fault(pointer, "is no invoice of this ledger")])
+    if row["currency"] != payment.currency.code:
+        fault = Fault("/currency", f"is {payment.currency.code}, the invoice is in {row['currency']}")
+        return reject("currency-mismatch", errors=[fault], currency=row["currency"])
+    if customer is not None and row["customer"] != customer:
+        return reject("customer-differs", errors=[Fault(pointer, "is another customer's")])
+    return None
+
+
+def _more_than_left(payment: ReceivedPayment, amount: int, left: int, pointer: str) -> Rejection | None:
+    if amount <= left:
+        return None
+    given, rest = (to_text(each, payment.currency.exponent) for each in (amount, left))
+    said = f"is {given}, and {rest} is left of the payment"
+    return reject("allocation-exceeds-payment", errors=[Fault(f"{pointer}/amount", said)], amount=given, left=rest)
+
+
+async def _customers(connection: Connection, payments: Sequence[ReceivedPayment]) -> dict[tuple[str, str | None], UUID]:
+    """Who the payers are, by (organization, id or external id)."""
+    named = sorted({(payment.organization, payment.customer) for payment in payments if payment.customer})
+    ids = [(organization, customer) for organization, text in named if (customer := as_uuid(text)) is not None]
+    found: dict[tuple[str, str | None], UUID] = {}
+    for row in await customer_store.customers_by_id(connection, ids) if ids else ():
+        found[row["organization"], str(row["id"])] = row["id"]
+    by_name = {(organization, text): as_uuid(text) for organization, text in named}
+    for key, customer in by_name.items():
+        if customer is not None and (key[0], str(customer)) in found:
+            found[key] = customer
+    others = [key for key in named if key not in found]
+    for row in await customer_store.customers_by_external_id(connection, others) if others else ():
+        found[row["organization"], row["external_id"]] = row["id"]
+    return found
+
+
+async def _receivables(
+    connection: Connection,
+    payments: Sequence[ReceivedPayment],
+    customers: Mapping[tuple[str, str | None], UUID],
+    books: Bookkeeping,
+) -> Receivables:
+    """The invoices that may be meant, held until the commit."""
+    words = sorted(
+        {
+            (payment.organization, payment.ledger, word)
+            for payment in payments
+            if not payment.on_invoices
+            for word in names_in(payment.reference)
+        }
+    )
+    by_word = await payment_store.find_by_reference(connection, words) if words else {}
+    payers = sorted(
+        {
+            (payment.organization, payment.ledger, customer, payment.currency.code)
+            for payment in payments
+            if not payment.on_invoices
+            and (customer := customers.get((payment.organization, payment.customer))) is not None
+        }
+    )
+    by_customer = await payment_store.find_open(connection, payers, CANDIDATES_MAX) if payers else {}
+    keys = {(key[0], invoice) for found in (by_word, by_customer) for key, ids in found.items() for invoice in ids}
+    keys |= {(payment.organization, invoice) for payment in payments for invoice, _ in payment.on_invoices}
+    rows = await invoice_store.lock_invoices(connection, sorted(keys))
+    tax = await cash_tax(connection, books, rows.values())
+    return Receivables(dict(rows), {key: standing_of(row) for key, row in rows.items()}, by_word, by_customer, tax)
+
+
+def books_key(payment: ReceivedPayment) -> BooksKey:
+    return BooksKey(payment.organization, payment.ledger, payment.currency.code, payment.received_on)

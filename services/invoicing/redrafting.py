@@ -1,0 +1,52 @@
+"""Decisions that could not be made when their document came, made again from what is stored: issues and payments.
+
+They alone may wait for a rate (everything else is refused until there is one), and their entries are a function of the
+stored document: an invoice's frozen content, a payment with its first allocations.
+"""
+
+from uuid import UUID
+
+import orjson
+
+from libs.common.db import Connection
+from libs.common.errors import Rejection
+from services.invoicing import entries, invoice_store, payment_store
+from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
+from services.invoicing.entry_drafts import EntryDraft
+from services.invoicing.kept_totals import invoice_of
+from services.invoicing.rejections import reject
+
+
+async def redraft(connection: Connection, organization: str, document: str, purpose: str) -> EntryDraft | Rejection:
+    """The decision of a document that had none."""
+    kind, _, text = document.partition("/")
+    if kind == "invoice" and purpose == "issue":
+        return await _issue(connection, organization, UUID(text))
+    if kind == "payment" and purpose == "payment":
+        return await _payment(connection, organization, UUID(text))
+    return reject("unknown-posting", f"{purpose} of {document} is not made again.")
+
+
+async def _issue(connection: Connection, organization: str, invoice: UUID) -> EntryDraft | Rejection:
+    row = (await invoice_store.lock_invoices(connection, [(organization, invoice)]))[organization, invoice]
+    key = BooksKey(organization, row["ledger"], row["currency"], row["issued_on"])
+    books = (await bookkeeping_for(connection, [key])).books(key)
+    found = invoice_of(orjson.loads(await invoice_store.read_content(connection, (organization, invoice)))["totals"])
+    return entries.issue_entry(found, row["customer"], row["number"], row["issued_on"], books)
+
+
+async def _payment(connection: Connection, organization: str, payment: UUID) -> EntryDraft | Rejection:
+    row = await payment_store.lock_payment(connection, organization, payment)
+    assert row is not None, "a posting's document is there"
+    receipt = orjson.loads(row["receipt"])
+    placed = [(UUID(invoice), int(amount)) for invoice, amount, _ in receipt["placed"]]
+    customer = receipt["customer"]
+    at_receipt = {
+        **dict(row),
+        "customer": None if customer is None else UUID(customer),
+        "unapplied": int(receipt["unapplied"]),
+        "to_credit": int(receipt["to_credit"]),
+    }
+    key = BooksKey(organization, row["ledger"], row["currency"], row["received_on"])
+    books = (await bookkeeping_for(connection, [key])).books(key)
+    return entries.payment_entry(at_receipt, placed, [UUID(party) for _, _, party in receipt["placed"]], books)

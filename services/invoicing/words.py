@@ -1,0 +1,196 @@
+"""How documents are told to callers: amounts as text in major units, the same members wherever a document appears."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from libs.common.messages import rfc3339
+from libs.common.money import ISO_4217, to_text
+from services.invoicing.rows import Row
+
+
+def amount_text(minor: Any, currency: str) -> str:
+    """An amount of a currency as exact text."""
+    return to_text(int(minor), ISO_4217[currency].exponent)
+
+
+def instant(value: datetime | None) -> str | None:
+    """An instant in UTC as text, alike in every answer."""
+    return None if value is None else rfc3339(value)
+
+
+def plain(number: Any) -> str:
+    """A quantity, price or percent without zeros that say nothing."""
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def tax_words(taxes: Iterable[Row], currency: str) -> list[dict[str, Any]]:
+    """The tax rows of a document."""
+    return [
+        {
+            "category": row["category"],
+            "rate": plain(row["rate"]),
+            "exemption_code": row["exemption_code"],
+            "exemption_reason": row["exemption_reason"],
+            "base": amount_text(row["base"], currency),
+            "amount": amount_text(row["amount"], currency),
+        }
+        for row in taxes
+    ]
+
+
+def line_words(lines: Iterable[Row], currency: str) -> list[dict[str, Any]]:
+    """The lines of an invoice."""
+    return [
+        {
+            "line": row["line"],
+            "description": row["description"],
+            "quantity": plain(row["quantity"]),
+            "unit_price": plain(row["unit_price"]),
+            "product": row["product"],
+            "revenue_account": row["revenue_account"],
+            "discount": amount_text(row["discount"], currency),
+            "net": amount_text(row["net"], currency),
+            "tax": amount_text(row["tax"], currency),
+            "service_from": row["service_from"],
+            "service_to": row["service_to"],
+        }
+        for row in lines
+    ]
+
+
+def invoice_words(row: Row, taxes: Sequence[Row] = (), lines: Sequence[Row] = ()) -> dict[str, Any]:
+    """An invoice: total = paid + credited + written_off + open."""
+    currency = row["currency"]
+    paid, credited, written_off = (int(row[name]) for name in ("paid", "credited", "written_off"))
+    amounts = {
+        "net": row["net"],
+        "tax": row["tax"],
+        "rounding": row["rounding"],
+        "total": row["total"],
+        "paid": paid,
+        "credited": credited,
+        "written_off": written_off,
+        "open": int(row["total"]) - paid - credited - written_off,
+    }
+    return {
+        "id": row["id"],
+        "ledger": row["ledger"],
+        "customer": row["customer"],
+        "number": row["number"],
+        "status": row["status"],
+        "posting": row["posting"],
+        "currency": currency,
+        "issued_on": row["issued_on"],
+        "tax_point_on": row["tax_point_on"],
+        "due_on": row["due_on"],
+        **{name: amount_text(amount, currency) for name, amount in amounts.items()},
+        "creditor_reference": row["creditor_reference"],
+        "client_ref": row["client_ref"],
+        "version": row["version"],
+        "created_at": instant(row["created_at"]),
+        "issued_at": instant(row["issued_at"]),
+        "taxes": tax_words(taxes, currency),
+        "lines": line_words(lines, currency),
+    }
+
+
+def payment_words(row: Row, allocations: Sequence[Row] = ()) -> dict[str, Any]:
+    """A payment: amount = allocated + unapplied + to_credit + refunded, the fee is inside it."""
+    currency = row["currency"]
+    return {
+        "id": row["id"],
+        "ledger": row["ledger"],
+        "provider": row["provider"],
+        "payment_id": row["payment_id"],
+        "customer": row["customer"],
+        "currency": currency,
+        **{
+            name: amount_text(row[name], currency)
+            for name in ("amount", "fee", "allocated", "unapplied", "to_credit", "refunded")
+        },
+        "received_on": row["received_on"],
+        "method": row["method"],
+        "account": row["account"],
+        "reference": row["reference"],
+        "reason": row["reason"],
+        "posting": row["posting"],
+        "client_ref": row["client_ref"],
+        "version": row["version"],
+        "created_at": instant(row["created_at"]),
+        "allocations": [allocation_words(each, currency) for each in allocations],
+    }
+
+
+def allocation_words(row: Row, currency: str) -> dict[str, Any]:
+    """An allocation, or the undoing of one."""
+    return {
+        "id": row["id"],
+        "source": row["source"],
+        "source_id": row["source_id"],
+        "invoice": row["invoice"],
+        "amount": amount_text(row["amount"], currency),
+        "on": row["on_date"],
+        "undoes": row["undoes"],
+        "created_at": instant(row["created_at"]),
+    }
+
+
+def credit_note_words(row: Row, taxes: Sequence[Row] = ()) -> dict[str, Any]:
+    """A credit note: total = applied to its invoice + to customer credit."""
+    currency = row["currency"]
+    return {
+        "id": row["id"],
+        "ledger": row["ledger"],
+        "invoice_id": row["invoice"],
+        "customer": row["customer"],
+        "number": row["number"],
+        "currency": currency,
+        "issued_on": row["issued_on"],
+        "reason": row["reason"],
+        **{name: amount_text(row[name], currency) for name in ("net", "tax", "total", "applied", "to_credit")},
+        "posting": row["posting"],
+        "created_at": instant(row["created_at"]),
+        "taxes": tax_words(taxes, currency),
+    }
+
+
+def posting_words(row: Row) -> dict[str, Any]:
+    """What the ledger was asked, and what it said."""
+    told = {name: instant(value) if name.endswith("_at") else value for name, value in dict(row).items()}
+    told["rejection"] = orjson.loads(row["rejection"]) if row["rejection"] is not None else None
+    return told
+
+
+def product_words(row: Row) -> dict[str, Any]:
+    """A product and its price."""
+    return {
+        "id": row["id"],
+        "code": row["code"],
+        "name": row["name"],
+        "currency": row["currency"],
+        "unit_price": plain(row["unit_price"]),
+        "base_quantity": plain(row["base_quantity"]),
+        "tax_rate": row["tax_rate"],
+        "revenue_account": row["revenue_account"],
+        "active": row["active"],
+        "version": row["version"],
+        "created_at": instant(row["created_at"]),
+    }
+
+
+def tax_rate_words(row: Row) -> dict[str, Any]:
+    """What a tax code means from one day to another."""
+    return {
+        "id": row["id"],
+        "code": row["code"],
+        "category": row["category"],
+        "rate": plain(row["rate"]),
+        "exemption_code": row["exemption_code"],
+        "exemption_reason": row["exemption_reason"],
+        "valid_from": row["valid_from"],
+        "valid_to": row["valid_to"],
+    }

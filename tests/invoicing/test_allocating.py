@@ -1,0 +1,144 @@
+"""Where payments go: a table of references, and what is left over."""
+
+from datetime import date, timedelta
+from itertools import permutations
+
+import pytest
+
+from libs.common.errors import Rejection
+from libs.common.money import ISO_4217
+from services.invoicing.allocating import Kept, OpenInvoice, Placement, allocate, named, names_in, plain, unwind
+
+DAY = date(2026, 3, 1)
+
+
+def invoice(
+    number: str, customer: str = "acme", open_: int = 100, currency: str = "USD", due: int = 0, rf: str | None = None
+) -> OpenInvoice:
+    return OpenInvoice(number, number, rf, customer, currency, open_, DAY + timedelta(days=due), DAY)
+
+
+OPEN = [
+    invoice("2026-000001", due=30),
+    invoice("2026-000002", due=10, rf="RF18539007547034"),
+    invoice("2026-000003", "globex", due=0),
+    invoice("INV-2026-000001", "globex", due=5),
+    invoice("2026-000004", "initech", currency="EUR"),
+    invoice("7", "initech"),
+]
+
+TABLE = """
+# reference                                | customer | amount | allocations                       | unapplied credit
+2026-000001                                | acme     |  100   | 2026-000001 100                   | 0   0
+invoice 2026-000001, thank you             | acme     |  100   | 2026-000001 100                   | 0   0
+inv.no.2026/000001                         | acme     |   40   | 2026-000001 40                    | 0   0
+2026 000001                                | -        |  100   | 2026-000001 100                   | 0   0
+INV-2026-000001                            | -        |  100   | INV-2026-000001 100               | 0   0
+inv 2026 000001                            | -        |  100   | INV-2026-000001 100               | 0   0
+RF18 5390 0754 7034                        | -        |  100   | 2026-000002 100                   | 0   0
+payment rf18539007547034 ty                | -        |  100   | 2026-000002 100                   | 0   0
+2026-000002 and 2026-000001                | -        |  150   | 2026-000002 100, 2026-000001 50   | 0   0
+2026-000001 2026-000003                    | -        |  250   | 2026-000001 100, 2026-000003 100  | 50  0
+2026-000001                                | acme     |  150   | 2026-000001 100, 2026-000002 50   | 0   0
+2026-000001                                | acme     |  230   | 2026-000001 100, 2026-000002 100  | 0   30
+2026-000001                                | -        |  230   | 2026-000001 100, 2026-000002 100  | 0   30
+2026-000001           | globex   |  330   | 2026-000001 100, 2026-000003 100, INV-2026-000001 100| 30 0
+2026-0000011                               | -        |  100   |                                   | 100 0
+12026-000001                               | -        |  100   |                                   | 100 0
+paid 7 things                              | -        |  100   |                                   | 100 0
+7                                          | -        |  100   | 7 100                             | 0   0
+2026-000004                                | initech  |  100   | 7 100                             | 0   0
+2026-000004                                | -        |  100   |                                   | 100 0
+thanks                                     | acme     |  150   | 2026-000002 100, 2026-000001 50   | 0   0
+thanks                                     | acme     |  250   | 2026-000002 100, 2026-000001 100  | 50  0
+thanks                                     | hooli    |  100   |                                   | 100 0
+-                                          | acme     |  100   | 2026-000002 100                   | 0   0
+-                                          | -        |  100   |                                   | 100 0
+"""
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE.strip().splitlines() if not row.startswith("#")])
+def test_a_payment_goes_to(row: str) -> None:
+    reference, customer, amount, allocations, rest = (cell.strip() for cell in row.split("|"))
+    placement = allocate(
+        int(amount), "USD", None if reference == "-" else reference, None if customer == "-" else customer, OPEN
+    )
+    expected = [part.split() for part in allocations.split(",") if part.strip()]
+    unapplied, to_credit = map(int, rest.split())
+    assert placement.allocations == tuple((number, int(part)) for number, part in expected)
+    assert (placement.unapplied, placement.to_credit) == (unapplied, to_credit)
+    assert bool(placement.reason) == bool(unapplied)
+    assert not placement.to_credit or placement.customer is not None
+    assert int(amount) == sum(part for _, part in placement.allocations) + placement.unapplied + placement.to_credit
+
+
+@pytest.mark.parametrize(
+    ("reference", "customer", "currency", "reason"),
+    [
+        (None, None, "USD", "nothing says what it is for"),
+        ("thanks", None, "USD", "the reference names no open invoice, and the payer is not known"),
+        ("thanks", "hooli", "USD", "the customer has no more open invoices in USD"),
+        ("2026-000004", None, "USD", "the reference names an invoice in EUR, the payment is in USD"),
+        ("2026-000001", "hooli", "USD", "more was paid than the invoices that are named have open, and they are not "
+         "the payer's alone"),
+    ],
+)  # fmt: skip
+def test_the_reason_says_why(reference: str | None, customer: str | None, currency: str, reason: str) -> None:
+    assert allocate(1000, currency, reference, customer, OPEN).reason == reason
+
+
+def test_the_order_of_the_invoices_does_not_matter() -> None:
+    first = allocate(250, "USD", "2026-000003", "acme", OPEN[:4])
+    assert {allocate(250, "USD", "2026-000003", "acme", list(order)) for order in permutations(OPEN[:4])} == {first}
+
+
+def test_settled_invoices_get_nothing() -> None:
+    assert allocate(100, "USD", "2026-000001", "acme", [invoice("2026-000001", open_=0)]) == Placement(
+        (), 0, 100, None, "acme"
+    )
+
+
+@pytest.mark.parametrize("numbers", [("AB-2026", "2026-000001"), ("2026", "2026-000001"), ("000001", "2026-000001")])
+def test_the_longest_name_wins(numbers: tuple[str, str]) -> None:
+    found = named("for AB 2026 000001", [invoice(number) for number in numbers])
+    assert [each.number for each in found] == ["2026-000001"]
+
+
+def test_what_to_look_up() -> None:
+    assert {"2026000001", "INV2026000001"} <= names_in("inv-2026/000001 of march")
+    assert plain("INV-2026-000001") in names_in("inv-2026/000001 of march")
+    assert plain("RF18539007547034") in names_in("RF18 5390 0754 7034")
+    assert names_in("7") == {"7"}
+    assert names_in("7 of 9") == {"7OF9"}
+
+
+def test_a_reference_without_end_is_read_in_bounds() -> None:
+    assert len(names_in("ab " * 100_000)) <= 1_200
+    assert named("x " * 200 + "2026-000001", OPEN) == []
+
+
+@pytest.mark.parametrize(
+    ("amount", "taken"),
+    [
+        (5, Kept(5)),
+        (10, Kept(10)),
+        (15, Kept(10, 5)),
+        (35, Kept(10, 20, (("a3", 5),))),
+        (60, Kept(10, 20, (("a3", 30),))),
+        (75, Kept(10, 20, (("a3", 30), ("a2", 15)))),
+        (100, Kept(10, 20, (("a3", 30), ("a2", 25), ("a1", 15)))),
+    ],
+)
+def test_money_goes_back_from_where_it_still_is(amount: int, taken: Kept) -> None:
+    kept = Kept(10, 20, (("a1", 15), ("a2", 25), ("a3", 30)))
+    assert unwind(kept, amount, ISO_4217["USD"]) == taken
+    assert taken.amount == amount
+
+
+@pytest.mark.parametrize(
+    ("amount", "code"), [(0, "amount-not-positive"), (-1, "amount-not-positive"), (101, "refund-exceeds-payment")]
+)
+def test_no_more_goes_back_than_there_is(amount: int, code: str) -> None:
+    refused = unwind(Kept(10, 20, (("a1", 70),)), amount, ISO_4217["USD"])
+    assert isinstance(refused, Rejection)
+    assert refused.code == code

@@ -1,0 +1,96 @@
+"""What the database refuses by itself, put as raw SQL with the service's own role."""
+
+import asyncpg
+import pytest
+
+from libs.common.db import Pool
+from tests.invoicing.trading import company, payment
+
+BOOKED = "where number = '2026-000001'"
+REFUSED = [
+    ("the total of what is issued", f"update invoices set total = 1, version = 9 {BOOKED}", "issued_is_fixed"),
+    ("its content", f"update invoices set content = '{{}}', version = 9 {BOOKED}", "issued_is_fixed"),
+    ("its number", f"update invoices set number = 'X', version = 9 {BOOKED}", "issued_is_fixed"),
+    ("its customer", f"update invoices set customer = gen_random_uuid(), version = 9 {BOOKED}", "issued_is_fixed"),
+    ("its day", f"update invoices set issued_on = '2020-01-01', version = 9 {BOOKED}", "issued_is_fixed"),
+    ("back to a draft", f"update invoices set status = 'draft', version = 9 {BOOKED}", "status_change_illegal"),
+    ("void of what is paid in part", f"update invoices set status = 'void', version = 9 {BOOKED}",
+     "status_change_illegal"),
+    ("paid that is open", f"update invoices set status = 'paid', version = 9 {BOOKED}", "status_fits_amounts"),
+    ("more on it than its total", f"update invoices set paid = 99999, version = 9 {BOOKED}",
+     "allocation_exceeds_open"),
+    ("paid without an allocation", f"update invoices set paid = 6000, version = 9 {BOOKED}", "allocations_add_up"),
+    ("credited without a credit note",
+     f"update invoices set paid = 0, credited = 5000, version = 9 {BOOKED}", "allocations_add_up"),
+    ("written off without a write-off",
+     f"update invoices set written_off = 100, version = 9 {BOOKED}", "allocations_add_up"),
+    ("a change without a version", f"update invoices set posting = 'none' {BOOKED}", "version_conflict"),
+    ("an invoice gone", "delete from invoices", None),
+    ("numbers taken back", "update number_series set last = 0", "numbers_fall"),
+    ("a line added to what is issued",
+     "insert into invoice_lines select organization, id, 9, 'x', 1, 1, null, null, 0, 0, 0, null, null from invoices "
+     f"{BOOKED}", "issued_is_fixed"),
+    ("a line of it changed", "update invoice_lines set net = 1", "issued_is_fixed"),
+    ("a line of it gone", "delete from invoice_lines", "issued_is_fixed"),
+    ("a tax row added",
+     f"insert into invoice_taxes select organization, id, 9, 'S', 1, null, null, 0, 0 from invoices {BOOKED}",
+     "issued_is_fixed"),
+    ("an allocation changed", "update allocations set amount = 1", None),
+    ("an allocation gone", "delete from allocations", None),
+    ("an allocation that nothing shows",
+     "insert into allocations select organization, gen_random_uuid(), source, source_id, invoice, 1, on_date, null, "
+     "now() from allocations", "allocations_add_up"),
+    ("an undoing of another amount",
+     "insert into allocations select organization, gen_random_uuid(), source, source_id, invoice, 1, on_date, id, "
+     "now() from allocations", "undoing_differs"),
+    ("a payment's amount", "update payments set amount = amount + 1, unapplied = unapplied + 1", "payment_is_fixed"),
+    ("money of a payment lost", "update payments set unapplied = unapplied + 1", "payment_adds_up"),
+    ("a payment gone", "delete from payments", None),
+    ("another payment of the same name",
+     "insert into payments select organization, gen_random_uuid(), ledger, provider, payment_id, customer, currency, "
+     "amount, fee, received_on, method, account, reference, allocated, unapplied, to_credit, refunded, "
+     "unapplied_party, receipt, reason, posting, client_ref, version, created_at from payments", "duplicate_payment"),
+    ("credit below zero",
+     "insert into customer_credits values ('demo', 'main', gen_random_uuid(), 'USD', -1)", "credit_exceeded"),
+    ("a posted entry asked for again",
+     "update postings set state = 'needs-attention', sequence = null where purpose = 'issue'",
+     "posting_change_illegal"),
+    ("a posting of another document", "update postings set document = 'x'", "posting_is_fixed"),
+    ("a posted entry under another sequence", "update postings set sequence = 99 where purpose = 'issue'",
+     "posting_change_illegal"),
+    ("a movement's amount", "update movements set amount = 1", None),
+    ("a movement's sequence", "update movements set sequence = 99 where role = 'receivable'", "movement_is_fixed"),
+    ("a second entry of one purpose",
+     "insert into postings (organization, id, ledger, document, purpose, type, state, created_at) "
+     "select organization, gen_random_uuid(), ledger, document, purpose, type, 'waiting', now() from postings "
+     "where purpose = 'issue'", "one_posting_per_purpose"),
+    ("a guard switched off", "alter table invoices disable trigger guard_issued", None),
+    ("a table gone", "drop table allocations", None),
+]  # fmt: skip
+"""What is tried, how, and which constraint refuses it (None: the role has no such right)."""
+
+
+@pytest.fixture
+async def booked(writer: Pool) -> Pool:
+    """One invoice over 120.00 with 50.00 on it, both posted."""
+    acme = await company(writer)
+    await acme.issued("120.00")
+    await acme.record(payment("50.00", reference="2026-000001"))
+    await acme.post_all()
+    return writer
+
+
+@pytest.mark.parametrize(("statement", "constraint"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+async def test_the_database_refuses(booked: Pool, statement: str, constraint: str | None) -> None:
+    async with booked.acquire() as connection:
+        with pytest.raises(asyncpg.PostgresError) as refused:
+            await connection.execute(statement)
+    if constraint is None:
+        assert isinstance(refused.value, asyncpg.InsufficientPrivilegeError), refused.value
+    else:
+        assert getattr(refused.value, "constraint_name", None) == constraint, refused.value
+
+
+async def test_what_is_right_is_let_through(booked: Pool) -> None:
+    statement = "update invoices set posting = 'needs-attention', version = version + 1"
+    assert await booked.execute(statement) == "UPDATE 1"
