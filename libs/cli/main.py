@@ -11,7 +11,15 @@ from typing import Annotated
 
 import typer
 
-from libs.cli import book_commands, exchange_commands, output, period_commands, proof_commands, stack_commands
+from libs.cli import (
+    book_commands,
+    exchange_commands,
+    output,
+    parked_commands,
+    period_commands,
+    proof_commands,
+    stack_commands,
+)
 from libs.cli.exits import Ended, Exit
 from libs.common.errors import Failure
 from libs.devstack.errors import StackError
@@ -34,6 +42,7 @@ app = typer.Typer(
 for group in (stack_commands, book_commands, exchange_commands, proof_commands):
     app.add_typer(group.commands)
 app.add_typer(period_commands.commands, name="close")
+app.add_typer(parked_commands.commands, name="parked")
 
 
 @app.callback()

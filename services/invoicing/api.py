@@ -9,6 +9,7 @@ from services.invoicing.credit_note_api import CreditNoteApi
 from services.invoicing.customer_api import CustomerApi
 from services.invoicing.delivering import Delivering
 from services.invoicing.delivery_api import DeliveryApi
+from services.invoicing.document_api import DocumentApi
 from services.invoicing.invoice_api import InvoiceApi
 from services.invoicing.issuing import IssueQueue
 from services.invoicing.parked_api import ParkedApi
@@ -38,6 +39,7 @@ class InvoicingApi:
         PaymentApi(tools).add_to(app)
         PostingApi(tools).add_to(app)
         AgeingApi(tools).add_to(app)
+        DocumentApi(tools).add_to(app)
         TieOutApi(tools.reader, tools.clock).add_to(app)
 
 

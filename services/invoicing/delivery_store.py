@@ -153,7 +153,7 @@ async def store_tries(connection: Connection, tried: Sequence[Tried], at: dateti
         """
         update webhook_deliveries d
            set state = t.state, due_at = t.due_at, last_status = t.status, last_fault = t.fault,
-               settled_at = case when t.state = 'waiting' then null else $7 end
+               settled_at = case when t.state = 'waiting' then null else $7::timestamptz end
           from unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[], $5::int[], $6::text[])
                as t (organization, id, state, due_at, status, fault)
          where d.organization = t.organization and d.id = t.id and d.state = 'waiting'

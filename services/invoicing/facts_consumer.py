@@ -14,6 +14,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -40,6 +41,9 @@ log = get_logger(__name__)
 GROUP: Final = "invoicing-facts"
 BATCH_RECORDS: Final = 2_000
 KNOWN_USED_MAX: Final = 200_000
+
+Account = tuple[str, str, str]
+"""Organization, ledger and account, by their codes."""
 
 ANY_FACT: Final = TypeAdapter(Fact)
 
@@ -122,7 +126,7 @@ class _Heard:
     heads: dict[Ledger, tuple[UUID, Head]] = field(default_factory=dict)
     reached: dict[Ledger, int] = field(default_factory=dict)
     lines: list[BookLine] = field(default_factory=list)
-    used: set[tuple[str, str, str]] = field(default_factory=set)
+    used: set[Account] = field(default_factory=set)
 
 
 class FactsConsumer:
@@ -141,7 +145,7 @@ class FactsConsumer:
         max_records: int = BATCH_RECORDS,
     ) -> None:
         self._pool, self._clock = pool, clock
-        self._known_used: set[tuple[str, str, str]] = set()
+        self._known_used: set[Account] = set()
         self._ear = Ear(
             kafka, pool, topic=topic, group=group, member=member, decode=decode, accept=self._accept, limits=limits,
             max_records=max_records,
@@ -159,57 +163,65 @@ class FactsConsumer:
                 await advance(
                     connection, batch.cluster_id, batch.topic, batch.partition, batch.expected, batch.next_offset
                 )
-                ledgers = sorted({fact.ledger for fact in facts})
-                heads = await facts_store.load_heads(connection, ledgers)
-                followed = await facts_store.load_followed(connection, ledgers)
-                again = await self._newly_followed(connection, heads, followed)
+                again = await keep(connection, facts, self._clock(), self._known_used)
                 if again:
                     await facts_store.want_again(connection, again)
                     await facts_store.hear_again(connection, batch.topic, batch.partition)
-                else:
-                    heard = _hear(facts, heads, {each[:3]: each for each in followed})
-                    await self._store(connection, heard, followed)
         if again:
             log.info("facts-heard-again", topic=batch.topic, partition=batch.partition, accounts=len(again))
             raise FenceLost(f"{batch.topic}/{batch.partition} is heard again for accounts that are followed now")
-        self._known_used |= heard.used
         if len(self._known_used) > KNOWN_USED_MAX:
             self._known_used.clear()
 
-    async def _newly_followed(
-        self, connection: Connection, heads: dict[Ledger, Head], followed: list[Followed]
-    ) -> list[tuple[str, str, str, int]]:
-        """Accounts whose log has to be heard again, with the sequence to reach; the others are complete from now on."""
-        new = [each for each in followed if not each.complete and each.wanted_through is None]
-        if not new:
-            return []
-        used = await facts_store.used_before(connection, new)
-        fresh = [each[:3] for each in new if each[:3] not in used]
-        await facts_store.complete(connection, fresh)
-        return [(*each[:3], heads[each.organization, each.ledger].sequence) for each in new if each[:3] in used]
 
-    async def _store(self, connection: Connection, heard: _Heard, followed: list[Followed]) -> None:
-        if heard.lines:
-            await facts_store.store_lines(connection, heard.lines)
-        if new := heard.used - self._known_used:
-            await facts_store.store_used(connection, new)
-        if heard.heads:
-            heads = [(*ledger, id_, *head) for ledger, (id_, head) in heard.heads.items()]
-            await facts_store.store_heads(connection, heads, self._clock())
-        reached = [
-            each[:3]
-            for each in followed
-            if not each.complete
-            and each.wanted_through is not None
-            and heard.reached.get((each.organization, each.ledger), 0) >= each.wanted_through
-        ]
-        if reached:
-            await facts_store.complete(connection, reached)
+async def keep(
+    connection: Connection, facts: Sequence[HeardFact], at: datetime, known_used: set[Account]
+) -> list[tuple[str, str, str, int]]:
+    """Heads and lines of facts of one partition, in their order, in the transaction of `connection`.
+
+    Where it gives accounts, nothing was kept: their log has to be heard again through the sequences beside them.
+    `known_used` are accounts that are known to have lines; new ones are added. Raises LogBroken.
+    """
+    ledgers = sorted({fact.ledger for fact in facts})
+    heads = await facts_store.load_heads(connection, ledgers)
+    followed = await facts_store.load_followed(connection, ledgers)
+    if again := await _newly_followed(connection, heads, followed):
+        return again
+    heard = _hear(facts, heads, {each[:3]: each for each in followed})
+    if heard.lines:
+        await facts_store.store_lines(connection, heard.lines)
+    if new := heard.used - known_used:
+        await facts_store.store_used(connection, new)
+        known_used |= new
+    if heard.heads:
+        moved = [(*ledger, id_, *head) for ledger, (id_, head) in heard.heads.items()]
+        await facts_store.store_heads(connection, moved, at)
+    reached = [
+        each[:3]
+        for each in followed
+        if not each.complete
+        and each.wanted_through is not None
+        and heard.reached.get((each.organization, each.ledger), 0) >= each.wanted_through
+    ]
+    if reached:
+        await facts_store.complete(connection, reached)
+    return []
 
 
-def _hear(
-    facts: Sequence[HeardFact], heads: dict[Ledger, Head], followed: dict[tuple[str, str, str], Followed]
-) -> _Heard:
+async def _newly_followed(
+    connection: Connection, heads: dict[Ledger, Head], followed: list[Followed]
+) -> list[tuple[str, str, str, int]]:
+    """Accounts whose log has to be heard again, with the sequence to reach; the others are complete from now on."""
+    new = [each for each in followed if not each.complete and each.wanted_through is None]
+    if not new:
+        return []
+    used = await facts_store.used_before(connection, new)
+    fresh = [each[:3] for each in new if each[:3] not in used]
+    await facts_store.complete(connection, fresh)
+    return [(*each[:3], heads[each.organization, each.ledger].sequence) for each in new if each[:3] in used]
+
+
+def _hear(facts: Sequence[HeardFact], heads: dict[Ledger, Head], followed: dict[Account, Followed]) -> _Heard:
     """Every fact at its place. Raises LogBroken where one does not continue the log."""
     heard = _Heard()
     for fact in facts:

@@ -29,6 +29,7 @@ from libs.common.problems import rejection_problem
 from services.invoicing import parked_reads, parked_store, parking
 from services.invoicing.asking import status_of
 from services.invoicing.parking import Apply
+from services.invoicing.rejections import reject
 
 PREFIX: Final = "/api/v1"
 
@@ -160,7 +161,7 @@ def parked_words(row: asyncpg.Record) -> dict[str, Any]:
 
 def _found(row: asyncpg.Record | None, id_: int) -> asyncpg.Record:
     if row is None:
-        raise Problem(404, "unknown-parked-message", f"There is no parked message {id_}.")
+        raise _problem(reject("unknown-parked-message", id=id_))
     return row
 
 

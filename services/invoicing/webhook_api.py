@@ -33,7 +33,7 @@ from libs.common.problems import malformed
 from libs.common.sealing import Sealer
 from services.invoicing import webhook_secrets, webhook_store
 from services.invoicing.asking import Asker, Done, Wish, answer, fingerprint_of
-from services.invoicing.webhook_intake import Intake
+from services.invoicing.webhook_intake import Intake, refusal
 from services.invoicing.webhook_signatures import STRIPE_HEADER
 from services.invoicing.webhook_store import Endpoint
 from services.invoicing.wished import wish_response
@@ -109,7 +109,7 @@ class WebhookApi:
         raw = await read_body(request)
         for name in (STRIPE_HEADER, "paypal-transmission-sig", "paypal-transmission-id", "paypal-cert-url"):
             if len(request.headers.getlist(name)) > 1:
-                raise Problem(400, "signature-malformed", f"The header {name} was sent more than once.")
+                raise refusal("signature-malformed")
         path = request.path_params
         await self.intake.receive(path["provider"], path["endpoint"], request.headers, raw)
         return json_response({"received": True})

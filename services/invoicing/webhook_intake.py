@@ -71,7 +71,7 @@ class Intake:
         fault = await self._fault(endpoint, list(secrets), headers, raw, at)
         if fault is not None:
             metrics.INVOICING_WEBHOOKS.labels(provider, fault).inc()
-            raise Problem(400, fault, _SENTENCES[fault])
+            raise refusal(fault)
         told = _told(endpoint, raw)
         sealed = self.sealer.seal(raw, belongs_to(endpoint.organization, endpoint.id, told.event_id))
         async with self.pool.acquire() as connection:
@@ -156,6 +156,11 @@ class Intake:
             return "ignored", None
         taken = await take(connection, events, at, self.apply)
         return "taken", ", ".join(taken.reasons) or None
+
+
+def refusal(fault: SignatureFault) -> Problem:
+    """400 for a webhook that is not proven to be the provider's."""
+    return Problem(400, fault, _SENTENCES[fault])
 
 
 _SENTENCES: Final[Mapping[SignatureFault, str]] = {

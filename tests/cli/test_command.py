@@ -132,6 +132,7 @@ def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         "head",
         "keys",
         "close",
+        "parked",
         "trace",
         "bench",
     ]:

@@ -41,6 +41,8 @@ def test_demo_twice_posts_once_and_prints_the_committed_trial_balances(tmp_path:
     assert "3102 entries posted, 0 were there already." in first
     assert "0 entries posted, 3102 were there already." in second
     assert "98 of 98 balances equal beancount's own." in first
+    for printed in (first, second):
+        assert "Receivables and books say the same at sequence" in printed
     assert endings(first, " posted") == endings(second, " was there already") == 6
     assert heads(first) == heads(second)
     assert [row[:2] for row in heads(first)] == [["main", "yes"], ["journal", "yes"]]

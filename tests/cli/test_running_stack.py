@@ -4,13 +4,18 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import orjson
 import pytest
 
+from libs.common import clock
+from libs.common.bus import KafkaSettings, Message, Publisher, cloud_event_headers
+from libs.common.events_payments import PAYMENT_REFUNDED, PAYMENTS, payment_key
 from tests.cli.conftest import MakeJournal
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -231,3 +236,47 @@ def test_projections_are_rebuilt_while_the_stack_stands_still(ledgerbus: Command
     finally:
         ledgerbus("up", "--detach")
     assert orjson.loads(ledgerbus("verify", "--org", "wrecked", "--json"))[0]["ok"]
+
+
+def test_a_parked_message_is_listed_put_right_and_dismissed(ledgerbus: Command, tmp_path: Path) -> None:
+    here = "parking"
+    ledgerbus("seed", "receivables", "--org", here)
+    status = orjson.loads(ledgerbus("status", "--json"))
+    asyncio.run(refund_of_nothing(status["kafka"]["bootstrap"], here))
+    waiting = poll(lambda: orjson.loads(ledgerbus("parked", "list", "--org", here, "--json")))
+    number, value = str(waiting[0]["id"]), waiting[0]["value"]
+    assert (waiting[0]["reason"], value["amount"]) == ("unknown-payment", "20.00")
+    right = tmp_path / "right.json"
+    right.write_bytes(orjson.dumps({**value, "amount": "19.00"}))
+    assert "waiting" in ledgerbus("parked", "fix", number, right, "--note", "a typing error", "--org", here)
+    assert orjson.loads(ledgerbus("parked", "show", number, "--org", here))["value"]["amount"] == "19.00"
+    assert "unknown-payment" in ledgerbus("parked", "release", number, "--org", here)
+    assert "dismissed" in ledgerbus("parked", "dismiss", number, "--note", "a test", "--org", here)
+    assert orjson.loads(ledgerbus("parked", "list", "--org", here, "--json")) == []
+    assert "unknown-payment" in ledgerbus("parked", "replay", number, "--org", here)
+    assert "cannot be read" in ledgerbus("parked", "fix", number, tmp_path, "--note", "x", "--org", here, code=2)
+
+
+def poll(look: Callable[[], list[Any]]) -> list[Any]:
+    """What is there, once something is."""
+    for _ in range(60):
+        if found := look():
+            return found
+        time.sleep(0.5)
+    raise AssertionError("nothing came")
+
+
+async def refund_of_nothing(bootstrap: str, organization: str) -> None:
+    """A refund of a payment that nobody heard of."""
+    body = {
+        "organization": organization, "ledger": "main", "provider": "cards", "currency": "USD", "refund_id": "re-1",
+        "payment_id": "py-1", "amount": "20.00", "refunded_on": "2026-11-22",
+    }  # fmt: skip
+    headers = cloud_event_headers(PAYMENT_REFUNDED.name, "cards", "event-1", clock.now())
+    publisher = Publisher(KafkaSettings(bootstrap), name="test-cards")
+    await publisher.start()
+    try:
+        key = payment_key(organization, "py-1")
+        await publisher.publish([Message(PAYMENTS, key, orjson.dumps(body), headers)])
+    finally:
+        await publisher.stop()

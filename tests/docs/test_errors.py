@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 
 from libs.cli.exits import Exit
 from services.invoicing import rejections as of_invoicing
+from services.invoicing.webhook_signatures import SignatureFault
 from services.ledger import rejections as of_ledger
 from services.ledger.rejections import NOT_REMEMBERED
 
@@ -90,6 +92,10 @@ def test_every_fault_of_an_imported_file_is_explained(page: str, repository: Pat
     assert len(found) > 5
     assert found - {"entry-not-balanced"} <= explained
     assert all(f'"{code}"' in text for code in explained)
+
+
+def test_every_refusal_of_a_webhook_is_explained(page: str) -> None:
+    assert [row[0] for row in _section(page, "Webhooks that are refused")] == list(get_args(SignatureFault))
 
 
 def test_exit_codes_are_the_command_s(page: str) -> None:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from libs.cli import session
 from libs.common.events import EntryWanted
+from libs.common.events_payments import PAYMENT_RECEIVED
 from libs.common.holds import CaptureBody, HoldRequest
 from libs.common.journal import AccountRequest, EntryRequest
 from libs.devstack.stack import start_detached, stop_stack
@@ -141,3 +142,23 @@ def test_the_import_and_export_guide_runs_from_top_to_bottom(repository: Path, f
     assert "the books up to record 44" in " ".join(said.split())
     assert "43 accounts opened." in said
     assert "3 accounts opened." in said
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(300)
+def test_the_receive_payments_guide_runs_from_top_to_bottom(repository: Path, folder: Path) -> None:
+    steps = blocks(repository / "docs" / "guides" / "receive-payments.md", "sh")
+    said = _shell(folder, "\n".join(steps).replace("--org studio", "--org guided-studio"))
+    assert '"role":"receivable"' in said
+    assert '"total":"1199.25"' in said
+    assert '"status":"part-paid"' in said
+    assert '"open":"599.25"' in said
+    assert '"by_age"' in said
+    assert '"ties":' in said
+    assert '"detail":' not in said
+
+
+def test_the_payment_event_of_the_guide_fits_its_type(repository: Path) -> None:
+    (body,) = blocks(repository / "docs" / "guides" / "receive-payments.md", "json")
+    event = PAYMENT_RECEIVED.adapter.validate_json(body)
+    assert (event.amount, event.fee) == ("650.00", "19.15")

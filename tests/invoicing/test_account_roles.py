@@ -46,6 +46,8 @@ def test_resolve(role: Role, currency: str, account: str | None) -> None:
         ("customer-credit", "EUR", "EUR"),
         ("revenue", "EUR", "USD"),
         ("revenue", "GBP", "GBP"),
+        ("deferred-revenue", "GBP", "GBP"),
+        ("deferred-revenue", "EUR", "USD"),
         ("tax-due", "EUR", "USD"),
         ("revenue", "USD", "USD"),
     ],

@@ -15,8 +15,18 @@ from libs.common.money import to_text
 from services.invoicing import posting_rules as rules
 from services.invoicing.account_roles import CONTROLLED
 from services.invoicing.cash_basis import TaxRow, TaxStanding
-from services.invoicing.entry_drafts import Books, EntryDraft, RuleLine, entry_request, movements
-from services.invoicing.posting_rules import Place, Placed, Receipt
+from services.invoicing.entry_drafts import (
+    Books,
+    EntryDraft,
+    Part,
+    RuleLine,
+    crossed,
+    drafted,
+    entry_request,
+    in_books,
+    movements,
+)
+from services.invoicing.posting_rules import Place, Placed, Receipt, off_deferred
 from tests.invoicing.books_in_memory import EUR, USD, Ledger, books
 from tests.invoicing.posting_cases import (
     ABROAD,
@@ -26,6 +36,7 @@ from tests.invoicing.posting_cases import (
     CASES,
     CASH,
     FOREIGN_RATES,
+    LATER,
     PLAIN,
     S5,
     S20,
@@ -174,6 +185,33 @@ def test_cents_of_conversion_go_to_the_largest_that_is_no_tax() -> None:
     draft = rules.issue(three, books(rates={"EUR": Decimal("1.5")}))
     assert isinstance(draft, EntryDraft)
     assert sum(line.amount for line in draft.lines if line.side == "credit") == 100
+
+
+def test_tax_keeps_its_own_worth_though_it_is_the_largest() -> None:
+    parts = [Part("revenue", -1, EUR), Part("tax-due", -6, EUR, tax=S20)]
+    booked = in_books(parts, books(rates={"EUR": Decimal("1.4")}))
+    assert isinstance(booked, list)
+    assert [part.amount for part in booked] == [-2, -8]
+
+
+def test_without_a_rate_nothing_says_what_a_note_takes_off_deferred_revenue() -> None:
+    missing = off_deferred(note(1, ABROAD), NO_RATES)
+    assert isinstance(missing, Rejection)
+    assert missing.code == "rate-missing"
+
+
+def test_what_two_currencies_leave_needs_a_rate() -> None:
+    """Nothing is converted here; the receivable and the bank are in two currencies, and one has no rate."""
+    parts = [Part("bank", 108, USD), Part("receivable", -100, EUR, party=ACME)]
+    missing = drafted("payment", "told", LATER, parts, NO_RATES)
+    assert isinstance(missing, Rejection)
+    assert missing.facts == {"base": "EUR", "counter": "USD"}
+
+
+def test_a_rate_may_be_stated_the_other_way_round() -> None:
+    crossing = crossed(ACCRUAL, Rate("USD", "EUR", "0.8"))
+    assert isinstance(crossing, Books)
+    assert crossing.rates["EUR"] == Decimal("1.25")
 
 
 def test_a_void_moves_the_mirror_of_the_issue() -> None:

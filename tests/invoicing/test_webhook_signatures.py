@@ -97,7 +97,7 @@ OTHER_KEY = rsa.generate_private_key(65537, 2048)
 def certificate(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, days: int = 30) -> bytes:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "messageverificationcerts.paypal.com")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(7).not_valid_before(NOW - timedelta(days=60))
+    builder = builder.serial_number(7).not_valid_before(NOW - timedelta(days=90))
     return builder.not_valid_after(NOW + timedelta(days=days)).sign(key, SHA256()).public_bytes(Encoding.PEM)
 
 

@@ -2,10 +2,11 @@
 
 from tests.removals.entering import ENTERING
 from tests.removals.guarding import GUARDING
+from tests.removals.listening import LISTENING
 from tests.removals.messaging import MESSAGING
 from tests.removals.receiving import RECEIVING
 from tests.removals.removal import Removal
 from tests.removals.summing import SUMMING
 from tests.removals.writing import WRITING
 
-REMOVALS: tuple[Removal, ...] = (*WRITING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING)
+REMOVALS: tuple[Removal, ...] = (*WRITING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING, *LISTENING)
