@@ -95,6 +95,8 @@ async def start() -> int:
         span_file=chosen.span_file,
         sample_ratio=chosen.trace_sample_ratio,
     )
+    if chosen.environment == "production" and chosen.private_webhooks:
+        raise Misconfigured("LEDGERBUS_INVOICING_PRIVATE_WEBHOOKS is for one's own machine, not for production")
     jwks = chosen.jwks_file or chosen.jwks_url
     if jwks is None:
         raise Misconfigured("set LEDGERBUS_JWKS_FILE or LEDGERBUS_JWKS_URL: where the keys of tokens are")
