@@ -21,7 +21,7 @@ from libs.common.events import ACCOUNT_WANTED, REQUESTS
 from libs.common.events_invoicing import INVOICING_SOURCE
 from libs.common.journal import AccountRequest, ledger_id
 from libs.common.messages import Message, cloud_event_headers
-from libs.common.money import ISO_4217, Currency
+from libs.common.money import ISO_4217, Currency, to_minor
 from libs.common.outbox import put
 from services.invoicing import catalog_store
 from services.invoicing.account_roles import ROLES, standard_accounts, standard_mapping
@@ -122,6 +122,10 @@ def _mapping_faults(wish: MappingWish) -> Rejection | None:
     ]
     if unknown:
         return reject("unknown-currency", errors=[Fault(pointer, f"is {currency}") for pointer, currency in unknown])
+    for currency, text in (wish.cash_rounding or {}).items():
+        step = to_minor(text, ISO_4217[currency].exponent)
+        if isinstance(step, str):
+            return reject(step, errors=[Fault(f"/cash_rounding/{currency}", f"is {text[:60]}")], currency=currency)
     roles = [
         Fault(f"/mapping/{place}/role", f"is {row.role}; known are {', '.join(ROLES)}")
         for place, row in enumerate(wish.rows)

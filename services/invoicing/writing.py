@@ -104,7 +104,7 @@ def add_write(app: App, tools: Tools, write: Write) -> None:
         caller = await authenticate(request, write.scope)
         value, body = await _checked(request, write)
         asker = asker_of(caller)
-        key = key_of(request, required=False) or getattr(body, "client_ref", None) or str(new_id())
+        key = key_of(request, required=False) or _own_key(request, body)
         wish = Wish(asker, key, fingerprint_of([write.method, request.url.path, value]))
         asked = Asked(
             asker.organization, body, tools.clock(), *_address(request, write.path), key=key, tools=tools
@@ -119,6 +119,12 @@ def add_write(app: App, tools: Tools, write: Write) -> None:
         return wish_response(outcome)
 
     add_hot_route(app, PREFIX + write.path, respond, _operation(write))
+
+
+def _own_key(request: Request, body: Any) -> str:
+    """The key of a wish without one: its `client_ref` at this address (an order's invoice and payment may share it)."""
+    reference = getattr(body, "client_ref", None)
+    return str(new_id()) if reference is None else f"{request.url.path} {reference}"
 
 
 async def _checked(request: Request, write: Write) -> tuple[Any, Any]:

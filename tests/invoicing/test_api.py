@@ -251,3 +251,72 @@ async def test_a_whole_life_over_rest(service: Service) -> None:
     await service.acme.post_all()
     states = await service.acme.all("select distinct state from postings")
     assert [row["state"] for row in states] == ["posted"]
+
+
+ODD_LINE = {"description": "x", "unit_price": "1.00", "tax": VAT}
+ODD = [
+    ("/invoices", {"customer": "Acme Corp", "total": "0.00", "currency": "USD"}, 201),
+    ("/invoices", {"customer": "Acme Corp", "total": "-1.00", "currency": "USD"}, 422),
+    ("/invoices", {"customer": "Acme Corp", "total": "9" * 60, "currency": "USD"}, 422),
+    ("/invoices", {"customer": "Acme Corp", "total": "1.5", "currency": "JPY"}, 422),
+    ("/invoices", {"customer": "Acme Corp", "total": "1", "issued_on": "9999-12-31"}, 422),
+    ("/invoices", {"customer": "Acme Corp", "total": "1", "issued_on": "2999-12-31"}, 201),
+    ("/invoices", {"customer": "Acme Corp", "lines": [{**ODD_LINE, "quantity": "0"}], "issue": True}, 201),
+    ("/invoices", {"customer": "Acme Corp", "lines": [{**ODD_LINE, "quantity": "-2"}], "issue": True}, 422),
+    ("/invoices", {"customer": "Acme Corp", "lines": [{**ODD_LINE, "quantity": "9" * 30}], "issue": True}, 422),
+    ("/invoices", {"customer": "Acme Corp", "lines": [{**ODD_LINE, "base_quantity": "0"}]}, 422),
+    ("/invoices", {"customer": "Acme Corp", "lines": [{**ODD_LINE, "discount_percent": "100.1"}]}, 422),
+    ("/invoices", {"customer": "Acme Corp", "lines": [{**ODD_LINE, "allowance": "-0.01"}]}, 422),
+    ("/invoices", {"customer": "Acme Corp", "lines": [{**ODD_LINE, "tax": {"category": "S", "rate": "-1"}}]}, 422),
+    ("/invoices", {"customer": "Acme Corp", "lines": [{**ODD_LINE, "service_to": "2026-01-01"}]}, 422),
+    ("/invoices", {"customer": "Acme Corp", "lines": [ODD_LINE], "discount": "-1.00"}, 422),
+    ("/invoices", {"customer": "Acme Corp", "lines": [ODD_LINE], "withholding_percent": "101"}, 422),
+    ("/invoices", {"customer": "Acme Corp", "lines": [ODD_LINE] * 1001}, 422),
+    ("/invoices", {"customer": "\u0000", "total": "1"}, 422),
+    ("/invoices", {"customer": "Acme Corp"}, 422),
+    ("/payments", {"amount": "9" * 40, "currency": "USD"}, 422),
+    ("/payments", {"amount": "1.00", "currency": "USD", "reference": "RF" * 900}, 201),
+    ("/payments", {"amount": "1.00", "currency": "USD", "reference": "a b c " * 300}, 201),
+    ("/payments", {"amount": "1.00", "currency": "USD", "customer": "Nobody"}, 422),
+    ("/payments", {"amount": 1e300, "currency": "USD"}, 422),
+    ("/payments", {"amount": "1.00", "currency": "XBT"}, 422),
+    ("/products", {"code": "A", "name": "a", "currency": "USD", "unit_price": "-1"}, 422),
+    ("/products", {"code": "A", "name": "a", "currency": "USD", "unit_price": "1", "base_quantity": "0"}, 422),
+    ("/tax-rates", {"code": "A", "category": "Q", "rate": "1", "valid_from": "2026-01-01"}, 422),
+    ("/tax-rates", {"code": "A", "category": "S", "rate": "1", "valid_from": "2026-01-02", "valid_to": "2026-01-01"},
+     422),
+    ("/credit-notes", {"invoice_id": str(UUID(int=7)), "reason": "x"}, 422),
+    ("/deferrals/run", {"through": "2026-01-01", "ledger": "none"}, 200),
+    ("/customers", {"name": " ", "tax_ids": {"VAT": "x"}, "payment_terms_days": 3651}, 422),
+]  # fmt: skip
+
+
+async def test_odd_requests_have_an_answer_each(service: Service) -> None:
+    answers = [(path, body, await service.send("POST", path, body)) for path, body, _ in ODD]
+    wrong = [
+        (path, body, told[0], told[1].get("code"))
+        for (path, body, told), (_, _, status) in zip(answers, ODD, strict=True)
+        if told[0] != status
+    ]
+    assert wrong == []
+    mapping = "/ledgers/main/account-mapping"
+    for body, code in (
+        ({"standard": True, "cash_rounding": {"USD": "0.005"}}, "too-many-decimals"),
+        ({"mapping": [{"role": "nothing", "account": "X"}]}, "unknown-role"),
+        ({"mapping": [{"role": "revenue", "account": "X"}] * 2}, "role-mapped-twice"),
+        ({"currencies": ["XBT"]}, "unknown-currency"),
+    ):
+        status, told, _ = await service.send("PUT", mapping, body)
+        assert (status, told["code"]) == (422, code)
+    assert (await service.send("PUT", "/ledgers/UPPER/account-mapping", {"standard": True}))[0] == 422
+
+
+async def test_an_invoice_and_its_payment_may_share_a_client_ref(service: Service) -> None:
+    body = {"customer": "Acme Corp", "total": "10.00", "client_ref": "order-7"}
+    _, made, _ = await service.send("POST", "/invoices", body)
+    _, again, headers = await service.send("POST", "/invoices", body)
+    assert (again["id"], headers["Idempotency-Replayed"]) == (made["id"], "true")
+    status, paid, _ = await service.send(
+        "POST", "/payments", {"invoice_id": made["id"], "amount": "10.00", "client_ref": "order-7"}
+    )
+    assert (status, paid["payment_id"]) == (201, "order-7"), paid
