@@ -130,7 +130,7 @@ def test_books_exported_and_imported_elsewhere_are_equal(ledgerbus: Command, tmp
     checked = ledgerbus("import", file, "--org", there, "--dry-run")
     assert "2 entries checked, nothing was posted" in checked
     first = orjson.loads(ledgerbus("import", file, "--org", there, "--json"))
-    assert (first["posted"]["new"], first["accounts_opened"]) == (2, 39)
+    assert (first["posted"]["new"], first["accounts_opened"]) == (2, 43)
     assert "0 entries posted, 2 were there already" in ledgerbus("import", file, "--org", there)
     with file.open("a") as end:
         end.write("{")
