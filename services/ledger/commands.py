@@ -30,6 +30,7 @@ from services.ledger.hold_records import hold_answer
 from services.ledger.queued import Limits, QueuedWish
 from services.ledger.records import entry_answer, instant
 from services.ledger.rejections import reject
+from services.ledger.reused_keys import name_difference
 from services.ledger.state import Ledger
 from services.ledger.writer import LedgerWriter
 
@@ -225,7 +226,7 @@ def _answer(outcome: Outcome, wish: Wish, stored: Stored) -> Answer:
         metrics.LEDGER_REJECTIONS.labels(rejection.code).inc()
         first = rejection.facts.get("sequence")
         if rejection.code == KEY_REUSED and isinstance(first, int) and first in stored:
-            rejection = _name_difference(rejection, orjson.loads(stored[first][0]), wish)
+            rejection = name_difference(rejection, orjson.loads(stored[first][0]), wish.request)
         return Answer("", None, rejection, outcome.replayed)
     if outcome.preview is not None:
         return Answer(*_previewed(outcome.preview, wish), None, False)
@@ -327,25 +328,6 @@ def account_answer(record: Mapping[str, Any]) -> dict[str, Any]:
         "ledger": record["ledger"],
         "version": record["sequence"],
     }
-
-
-def _name_difference(rejection: Rejection, record: Mapping[str, Any], wish: Wish) -> Rejection:
-    """Where the request under a used key is not the one that was posted under it."""
-    posted = record.get("entry") or record.get("account") or record.get("hold") or {}
-    asked = orjson.loads(orjson.dumps(wish.request))
-    faults = [
-        Fault(f"/{name}", f"was {str(posted[name])[:100]}, is {str(value)[:100]} now")
-        for name, value in asked.items()
-        if name in posted and name != "lines" and value is not None and value != posted[name]
-    ]
-    for place, line in enumerate(asked.get("lines") or ()):
-        before = posted["lines"][place] if place < len(posted.get("lines", ())) else {}
-        faults += [
-            Fault(f"/lines/{place}/{name}", f"was {before.get(name)}, is {value} now")
-            for name, value in line.items()
-            if value is not None and value != before.get(name)
-        ]
-    return Rejection(rejection.code, rejection.detail, {**rejection.facts, "posted": posted.get("id")}, faults[:50])
 
 
 async def open_organization(books: Books, slug: str, name: str, currency: str, asker: Asker) -> dict[str, Any]:
