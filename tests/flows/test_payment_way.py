@@ -1,6 +1,7 @@
 """A payment's way on the running stack: event, invoice, the ledger's books and back; doubled, early, too much."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from libs.cli.session import Stack
 from libs.common import clock
 from libs.common.bus import KafkaSettings, Message, Publisher, cloud_event_headers
 from libs.common.events_payments import PAYMENT_RECEIVED, PAYMENT_REFUNDED, PAYMENTS, payment_key
+from services.gateway.routes import INVOICING, OPEN
 from tests.flows.shop import Answer, Shop, open_shop
 
 pytestmark = pytest.mark.timeout(180)
@@ -185,3 +187,30 @@ async def test_the_short_way_invoices_and_is_paid_in_two_halves(studio: Shop) ->
     assert (paid["status"], paid["open"]) == ("paid", "0.00")
     await tied(studio)
     assert (await studio.posted("1010-BANK"), await studio.posted("4010-SALES")) == ("1500.00", "1500.00")
+
+
+async def test_another_organization_sees_and_moves_nothing_of_it(studio: Shop, stack: Stack) -> None:
+    invoice = await invoiced(studio)
+    payment = await post(studio, "/payments", {"invoice_id": invoice["id"], "amount": "100.00"})
+    note = await post(studio, "/credit-notes", {"invoice_id": invoice["id"], "amount": "60.00", "reason": "Damaged"})
+    await tied(studio)
+    documents = [f"/invoices/{invoice['id']}", f"/payments/{payment['id']}", f"/credit-notes/{note['id']}"]
+    before = [await get(studio, path) for path in documents]
+    posting = (await get(studio, "/postings"))["items"][0]
+    ids = [invoice["id"], invoice["customer"], payment["id"], note["id"], posting["id"]]
+    stranger = await open_shop(stack, f"stranger-{uuid4().hex[:12]}")
+    bodies = ({}, {"amount": "1.00", "currency": "USD", "reason": "mine"}, {"note": "mine"})
+    for passage in INVOICING:
+        if passage.scope == OPEN:
+            continue
+        paths = [re.sub(r"\{(id|delivery|allocation)\}", own, passage.path) for own in ids]
+        for path in {each.replace("{ledger}", "main") for each in paths if "{" in passage.path.replace("{ledger}", "")}:
+            for body in bodies if passage.method != "GET" else (None,):
+                answer = await stranger.send(passage.method, path, body, {"Idempotency-Key": uuid4().hex})
+                assert answer.status in (404, 422), (passage.method, path, answer.body)
+    for path in ("/customers", "/invoices", "/payments", "/credit-notes", "/postings", "/parked"):
+        assert (await get(stranger, path))["items"] == [], path
+    wanted = {"invoice_id": invoice["id"], "amount": "1.00"}
+    refused = await post(stranger, "/payments", wanted, 422)
+    assert refused["code"] == "unknown-invoice"
+    assert [await get(studio, path) for path in documents] == before
