@@ -19,10 +19,10 @@ from bench.report import Report
 from libs.common.clock import new_id, now
 from libs.common.db import migrate
 from libs.common.journal import AccountRequest, EntryRequest, LineRequest
+from libs.common.runtime import GC_THRESHOLDS
 from libs.devstack.backends import Embedded
 from libs.devstack.databases import ROLES, create_service, service_dsns, with_database
 from services.ledger.commands import Asker, Books, Wish, ask, enqueue, open_organization
-from services.ledger.main import GC_THRESHOLDS
 from services.ledger.pools import MIGRATIONS, create_writer_pool
 from services.ledger.queued import Limits
 

@@ -152,8 +152,10 @@ class Publisher:
                 try:
                     async with asyncio.timeout(START_TIMEOUT_S):
                         await producer.start()
-                except (KafkaError, TimeoutError, OSError) as error:
+                except BaseException as error:
                     await _discard(producer)
+                    if not isinstance(error, KafkaError | TimeoutError | OSError):
+                        raise
                     raise Transient(f"Kafka at {self._settings.bootstrap} does not answer: {error!r}") from error
                 self._producer = producer
             return self._producer

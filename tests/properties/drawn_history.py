@@ -268,6 +268,9 @@ class Drawing:
         return account(code, currency=currency, parent=self._parent(), overdraft=self._overdraft())
 
     def _parent(self) -> str | None:
+        closed = [code for code, kept in self.model.accounts.items() if kept.closed]
+        if closed and self._rarely(2):
+            return self.random.choice(closed)
         return self.random.choice([None, None, "ALL", "N1", "N2", "N3", "ALICE"])
 
     def _version(self, code: str) -> int | None:
