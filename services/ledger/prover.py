@@ -79,6 +79,7 @@ class Prover:
         self._round_began_at: datetime = now()
         self._observed_s = 0.0
         self._strays_sought_s = 0.0
+        self._claimed: int | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Proves until `stopping` is set. Raises what must stop the process."""
@@ -97,21 +98,31 @@ class Prover:
     async def _prove_next(self, stopping: asyncio.Event) -> float:
         """Proves the ledger that is due, if one is; returns how long to rest then, in seconds."""
         begun_s = monotonic_s()
+        await self._give_back()
         claimed = await proof_store.claim_next(self._auditor, self._round_every, CLAIM) if self._duty else None
         if claimed is None:
             return self._idle_s
         no, organization, code = claimed
+        self._claimed = no
         resting = _Resting(self._auditor, self._duty, no, stopping, self._observe, begun_s)
         try:
             async with self._auditor.acquire() as connection:
                 ledger = await books_store.load_ledger(connection, organization, code)
             if ledger is None:
                 log.error("ledger-is-gone", organization=organization, ledger=code)
+                self._claimed = None
                 return self._idle_s
             await prove(self._auditor, ledger, pace=resting)
         except _StoppedError:
-            await proof_store.drop_claim(self._auditor, no)
+            await self._give_back()
+        self._claimed = None
         return resting.due_s()
+
+    async def _give_back(self) -> None:
+        """Drops the claim of a proof that was cut off, so that nobody waits until it is over."""
+        if self._claimed is not None:
+            await proof_store.drop_claim(self._auditor, self._claimed)
+            self._claimed = None
 
     async def _seek_strays(self) -> None:
         """Looks for what no ledger's proof would see, once in `STRAYS_EVERY_S`."""

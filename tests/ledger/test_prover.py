@@ -179,9 +179,14 @@ async def test_it_stops_between_two_slices_and_gives_its_claim_back(ledgers: Boo
 
 
 async def test_a_database_that_is_away_is_waited_for(database: LedgerDatabase, auditor: Pool, ledgers: Books) -> None:
+    """A proof that is cut off is begun again at once, not when its claim is over."""
+    for _ in range(100):
+        await post(ledgers)
     prover = Prover(auditor, duty=1.0, observe_s=0.01, idle_s=0.01)
     async with running(prover.run):
-        await end_connections(database.admin, "test-auditor")
+        for _ in range(10):
+            await end_connections(database.admin, "test-auditor")
+            await asyncio.sleep(0.01)
 
         async def settled() -> bool:
             try:
