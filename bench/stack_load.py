@@ -253,6 +253,7 @@ async def _verify(stack: Stack) -> None:
         aiohttp.ClientSession(stack.gateway, headers=_controller(stack), timeout=timeout) as session,
         session.get("/api/v1/ledgers/main/verify") as answer,
     ):
+        assert answer.status == 200, f"no proof: {answer.status} {await answer.text()}"
         proof = await answer.json()
         assert proof["ok"], proof
         print(f"the books verify through sequence {proof['checked_through']}")

@@ -57,8 +57,8 @@ class Exchange:
     """One request and its answer, as the middleware knows them; routes reach it with `exchange_of`."""
 
     __slots__ = (
-        "answer_begun", "body_bytes", "body_bytes_max", "body_complete", "caller", "content_length", "deadline",
-        "deadline_ms", "receiving", "request_id", "started_s", "status", "trace_id", "traceparent",
+        "answer_begun", "began_s", "body_bytes", "body_bytes_max", "body_complete", "caller", "content_length",
+        "deadline", "deadline_ms", "receiving", "request_id", "started_s", "status", "trace_id", "traceparent",
     )  # fmt: skip
 
     def __init__(self, body_bytes_max: int) -> None:
@@ -72,15 +72,17 @@ class Exchange:
         self.content_length = 0
         self.deadline_ms: int | None = None
         self.deadline: asyncio.Timeout | None = None
+        self.began_s = asyncio.get_running_loop().time()
         self.receiving = False
         self.answer_begun = False
         self.status = 500
         self.started_s = time.perf_counter()
 
     def lift_deadline(self) -> None:
-        """Let the request take as long as it wants, unless its sender gave a deadline."""
-        if self.deadline is not None and self.deadline_ms is None:
-            self.deadline.reschedule(None)
+        """Lift the application's own deadline: the request takes as long as it wants, or as its sender waits."""
+        if self.deadline is None or self.deadline.expired():
+            return
+        self.deadline.reschedule(None if self.deadline_ms is None else self.began_s + self.deadline_ms / 1000)
 
     def begin_answer(self, start: Message) -> None:
         """Note that the answer begins; one without a stated length is a stream, which no deadline cuts in two."""

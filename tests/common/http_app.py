@@ -80,6 +80,8 @@ async def _whole(request: Request) -> Response:
 
 
 async def _slow(request: Request) -> Response:
+    if "lift" in request.query_params:
+        exchange_of(request).lift_deadline()
     await asyncio.sleep(float(request.query_params["wait_s"]))
     return json_response({"remaining_ms": exchange_of(request).remaining_ms()})
 

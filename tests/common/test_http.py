@@ -296,6 +296,23 @@ async def test_a_deadline_is_kept(
         assert 0 < told["remaining_ms"] <= 2000
 
 
+@pytest.mark.parametrize(("deadline_ms", "status"), [(None, 200), ("60000", 200), ("300", 503)])
+async def test_a_lifted_deadline_leaves_the_senders(
+    tokens: tuple[DevIssuer, Path],
+    readiness: Readiness,
+    client: aiohttp.ClientSession,
+    deadline_ms: str | None,
+    status: int,
+) -> None:
+    """A proof through the gateway, whose deadline is minutes, is not cut off at the application's own seconds."""
+    headers = {} if deadline_ms is None else {"X-Request-Deadline-Ms": deadline_ms}
+    async with serving(build(tokens[1], readiness, EdgeSettings(deadline_s=0.1))) as url:
+        async with client.post(f"{url}/slow?wait_s=1&lift=yes", headers=headers) as answer:
+            assert answer.status == status
+        async with client.post(f"{url}/slow?wait_s=1", headers=headers) as answer:
+            assert answer.status == 503, "what is not lifted is kept"
+
+
 async def test_a_body_that_does_not_come_is_408(url: str) -> None:
     request = b"POST /whole HTTP/1.1\r\nhost: x\r\nx-request-deadline-ms: 200\r\ncontent-length: 5\r\n\r\nab"
     answer = await talk_raw(url, request, seconds=10)

@@ -8,6 +8,14 @@ GATEWAY = "tests/gateway/"
 
 ENTERING = [
     Removal(
+        "lifted-deadline-forgets-its-sender",
+        "A request that may take long still ends when its sender no longer waits.",
+        EDGE,
+        "None if self.deadline_ms is None else self.began_s + self.deadline_ms / 1000",
+        "None",
+        (HTTP + "test_a_lifted_deadline_leaves_the_senders",),
+    ),
+    Removal(
         "webhook-limited-by-address",
         "What carries no token is limited by the address it came from.",
         "services/gateway/proxy.py",
