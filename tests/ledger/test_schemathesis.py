@@ -21,7 +21,7 @@ STEPS: Final = ("days/{date}/close", "periods/{period}/soft-close", "periods/{pe
                 "years/{year}/close", "years/{year}/reopen")  # fmt: skip
 CHANGED: Final = ("", "/freeze", "/unfreeze", "/close")
 BEYOND_SCHEMA: Final[Mapping[tuple[str, str], str]] = {
-    (".*", "/(from|compare)"): "a range ends after it begins, and a day exists in the calendar",
+    (".*", "/(from|to|compare)"): "a range ends after it begins, and a day exists in the calendar",
     (".*", "/metadata"): "as a query parameter it is a JSON object in a text",
     (".*/ledgers", "/(time_zone|fiscal_year_start)"): "a zone is one of IANA's, a day one that every year has",
     (".*/accounts", "/(code|currency|control_owner|cash_flow_class|overdraft/limit)"):
@@ -31,7 +31,7 @@ BEYOND_SCHEMA: Final[Mapping[tuple[str, str], str]] = {
     (".*/accounts/{code}/history", "/at"): "an instant says its zone",
     (".*/holds", "/expires_at"): "instants are those of 1900 to 2200",
     (".*/holds/{id}/capture", "/lines(/[0-9]+)?"): "an amount or lines, and a line by its number or its account",
-    (".*/entries/bulk", ""): "all or none of no entries is nothing",
+    (".*/entries/bulk", "|/[0-9]+"): "all or none of no entries is nothing, and each line is JSON",
     (".*/export/{format}", "/(from|to)"): "days choose among entries, and a log and accounts are not made of them",
     (".*/import/{format}", "|/head"): "each format has media types of its own among those of all; a head is a log's",
     (".*/reports/(profit-and-loss|balance-sheet|cash-flow)", "/(currency|rates_provider|average_rates)"):
