@@ -18,7 +18,7 @@ import orjson
 
 from bench.load import Load, closed_loop, post_request
 from bench.processors import Processors
-from bench.report import Report
+from bench.report import Figure, Report
 from bench.writer_direct import ACCOUNTS
 from libs.cli.session import Stack, running
 from libs.common.bus import KafkaSettings
@@ -45,7 +45,7 @@ async def measure(report: Report, parts: list[str], runs: int, seconds: float, r
         await asyncio.to_thread(start_detached, data_dir, quiet=True)
         try:
             stack = running(data_dir)
-            await _prepare(stack)
+            await prepare(stack)
             status = stack_status(data_dir)
             ledger_url, used = status["ledger"]["url"], Processors(status)
             for part in parts:
@@ -55,17 +55,17 @@ async def measure(report: Report, parts: list[str], runs: int, seconds: float, r
                     case "gateway":
                         await _http(report, stack, used, stack.gateway, "HTTP through the gateway", runs, seconds)
                     case "kafka":
-                        await _kafka(report, stack, used, runs)
+                        await kafka_requests(report, stack, used, runs)
                     case "export":
                         await _beside_export(report, stack, ledger_url, runs, seconds)
                     case _:
                         await _bulk(report, stack, used, runs)
-            await _verify(stack)
+            await verify(stack)
         finally:
             await asyncio.to_thread(stop_stack, data_dir)
 
 
-async def _prepare(stack: Stack) -> None:
+async def prepare(stack: Stack) -> None:
     """The organization and its accounts, through the gateway."""
     operator = {"Authorization": f"Bearer {stack.token(None, ['operator'])}"}
     async with aiohttp.ClientSession(stack.gateway, headers=operator) as session:
@@ -166,7 +166,9 @@ async def _export(stack: Stack, url: str, brought: list[int]) -> None:
                     brought.append(len(piece))  # noqa: PERF401 - what came before a cancellation counts
 
 
-async def _kafka(report: Report, stack: Stack, used: Processors, runs: int) -> None:
+async def kafka_requests(
+    report: Report, stack: Stack, used: Processors, runs: int, count: int = KAFKA_REQUESTS
+) -> Figure:
     """From the first request in the topic to the last answer: the topic is filled while the ledger works."""
     kafka = KafkaSettings(stack.bootstrap)
     publisher = Publisher(kafka, name="bench")
@@ -180,21 +182,22 @@ async def _kafka(report: Report, stack: Stack, used: Processors, runs: int) -> N
         await consumer.seek_to_end(*partitions)
         for partition in partitions:
             await consumer.position(partition)
-        messages = _requests(KAFKA_REQUESTS)
+        messages = _requests(count)
         with used.run() as run:
             started = time.perf_counter()
-            filling = asyncio.create_task(_fill(publisher, messages))
-            while run.entries < KAFKA_REQUESTS:
+            filling = asyncio.create_task(fill(publisher, messages))
+            while run.entries < count:
                 records = await consumer.getmany(timeout_ms=1_000, max_records=5_000)
                 run.entries += sum(map(len, records.values()))
                 late = time.perf_counter() - started > 120
-                assert not late, f"{run.entries} of {KAFKA_REQUESTS} answered in two minutes"
-            figures.append(KAFKA_REQUESTS / (time.perf_counter() - started))
+                assert not late, f"{run.entries} of {count} answered in two minutes"
+            figures.append(count / (time.perf_counter() - started))
         await filling
         await consumer.stop()
     await publisher.stop()
-    report.add("Kafka requests to their answers, one ledger", figures, "entries/s")
+    figure = report.add("Kafka requests to their answers, one ledger", figures, "entries/s")
     used.tell(report, "Kafka requests")
+    return figure
 
 
 async def _partitions(consumer: Any, topic: str) -> list[Any]:
@@ -217,7 +220,7 @@ def _requests(count: int) -> list[Message]:
     return messages
 
 
-async def _fill(publisher: Publisher, messages: list[Message]) -> None:
+async def fill(publisher: Publisher, messages: list[Message]) -> None:
     for first in range(0, len(messages), 1_000):
         await publisher.publish(messages[first : first + 1_000])
 
@@ -247,7 +250,7 @@ async def _bulk(report: Report, stack: Stack, used: Processors, runs: int) -> No
     used.tell(report, "NDJSON bulk")
 
 
-async def _verify(stack: Stack) -> None:
+async def verify(stack: Stack) -> None:
     timeout = aiohttp.ClientTimeout(total=None)
     async with (
         aiohttp.ClientSession(stack.gateway, headers=_controller(stack), timeout=timeout) as session,
