@@ -83,7 +83,10 @@ class Receivables:
         """Until no posting waits for the ledger or for another posting."""
         give_up_s = time.perf_counter() + PATIENCE_S
         while await self.pool.fetchval(
-            "select exists (select from postings where state in ('waiting', 'requested') limit 1)"
+            """
+            select exists (select from postings where state = 'requested' and resend_at is not null)
+                or exists (select from postings where state = 'waiting')
+            """
         ):
             assert time.perf_counter() < give_up_s, "postings still wait"
             await asyncio.sleep(LOOK_EVERY_S)
@@ -104,6 +107,7 @@ class Receivables:
                    (select count(*) from parked) as parked
             """
         )
+        assert found is not None, "a select without a table gives a row"
         assert tuple(found.values()) == (payments, payments, 0), dict(found)
 
 
