@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+from libs.common.array_text import array_text
 from libs.common.db import Connection, Pool
 from libs.common.errors import Failure, Transient
 
@@ -31,7 +32,7 @@ create table inbox (
     received_at timestamptz not null default now(),
     primary key (source, event_id)
 );
-create index inbox_by_time on inbox (received_at);
+create index inbox_by_time on inbox using brin (received_at);
 """
 """For a service's migration. A service whose requests carry a key of their own (the ledger) needs no inbox."""
 
@@ -73,12 +74,12 @@ async def unseen(connection: Connection, events: Sequence[tuple[str, str]]) -> s
     rows = await connection.fetch(
         """
         insert into inbox (source, event_id)
-        select distinct source, event_id from unnest($1::text[], $2::text[]) as event (source, event_id)
+        select distinct source, event_id from unnest($1::text::text[], $2::text::text[]) as event (source, event_id)
         on conflict do nothing
         returning source, event_id
         """,
-        [source for source, _ in events],
-        [event_id for _, event_id in events],
+        array_text([source for source, _ in events]),
+        array_text([event_id for _, event_id in events]),
     )
     return {(row["source"], row["event_id"]) for row in rows}
 

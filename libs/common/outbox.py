@@ -1,25 +1,26 @@
 """Messages that leave with a transaction or not at all: a table, and the loop that publishes what is in it.
 
-    transaction { effect, outbox.put }  ->  commit  ->  relay: read unpublished, publish, mark  ->  later deleted
+    transaction { effect, outbox.put }  ->  commit  ->  relay: read, publish, remove
 
-* The relay asks for rows that are not published, never for `id > last`: ids are drawn before the commit, so a row with
-  a lower id may appear later. Whoever needs two messages of one key in order locks that document before `put`.
+* What is in the table is not published yet. The relay asks for all of it, never for `id > last`: ids are drawn before
+  the commit, so a row with a lower id may appear later. Whoever needs two messages of one key in order locks that
+  document before `put`.
 * Of several processes one relays, by a session lock on a connection of its own; when that connection breaks the lock
-  is gone and another takes over. What was acknowledged and not yet marked is published again, under the same event id.
+  is gone and another takes over. What was acknowledged and not yet removed is published again, under the same event
+  id; so the removal need not wait for the disk.
 * An oversize message would block everything behind it, so `put` refuses what no topic takes.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any, Final
 
 import asyncpg
 import orjson
 
 from libs.common import metrics
-from libs.common.clock import monotonic_s
+from libs.common.array_text import array_text
 from libs.common.db import Connection, connect, transient
 from libs.common.messages import Message
 from libs.common.publisher import OversizeMessage
@@ -34,20 +35,15 @@ create table outbox (
     key          bytea,
     value        bytea,
     headers      text  not null,
-    put_at       timestamptz not null default now(),
-    published_at timestamptz
+    put_at       timestamptz not null default now()
 );
-create index outbox_unpublished on outbox (id) where published_at is null;
-create index outbox_published on outbox (published_at) where published_at is not null;
 """
 """For a service's migration."""
 
 VALUE_BYTES_MAX: Final = 512 * 1024
 BATCH: Final = 1000
 POLL_S: Final = 0.5
-RETENTION: Final = timedelta(days=3)
 _LOCK: Final = 0x6F75_7462_6F78
-_CLEAN_EVERY_S: Final = 60.0
 _BACKOFF_MAX_S: Final = 10.0
 
 Publish = Callable[[Sequence[Message]], Awaitable[None]]
@@ -62,14 +58,14 @@ async def put(connection: Connection, messages: Sequence[Message]) -> None:
         """
         insert into outbox (topic, key, value, headers)
         select topic, key, value, headers
-          from unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[]) with ordinality
+          from unnest($1::text::text[], $2::bytea[], $3::bytea[], $4::text::text[]) with ordinality
                as message (topic, key, value, headers, place)
          order by place
         """,
-        [message.topic for message in messages],
+        array_text([message.topic for message in messages]),
         [message.key for message in messages],
         [message.value for message in messages],
-        [_headers_text(message) for message in messages],
+        array_text([_headers_text(message) for message in messages]),
     )
 
 
@@ -83,36 +79,19 @@ def _message(row: asyncpg.Record) -> Message:
 
 
 async def unpublished(connection: Connection, limit: int) -> list[asyncpg.Record]:
-    """The oldest rows not yet published: id, topic, key, value, headers."""
-    return await connection.fetch(
-        "select id, topic, key, value, headers from outbox where published_at is null order by id limit $1", limit
-    )
+    """The oldest rows: id, topic, key, value, headers."""
+    return await connection.fetch("select id, topic, key, value, headers from outbox order by id limit $1", limit)
 
 
-async def mark(connection: Connection, ids: Sequence[int]) -> None:
-    """Note rows as published."""
-    await connection.execute("update outbox set published_at = now() where id = any($1::bigint[])", ids)
+async def remove(connection: Connection, ids: Sequence[int]) -> None:
+    """Take rows out that are published."""
+    await connection.execute("delete from outbox where id = any($1::text::bigint[])", array_text(ids))
 
 
 async def count(connection: Connection, limit: int = 100_000) -> int:
     """How many rows wait, counted to `limit`."""
-    waiting: int = await connection.fetchval(
-        "select count(*) from (select from outbox where published_at is null limit $1) as waiting", limit
-    )
+    waiting: int = await connection.fetchval("select count(*) from (select from outbox limit $1) as waiting", limit)
     return waiting
-
-
-async def clean(connection: Connection, retention: timedelta, limit: int = 10_000) -> int:
-    """Delete at most `limit` rows published longer ago than `retention`; gives how many."""
-    deleted: str = await connection.execute(
-        """
-        delete from outbox
-         where id in (select id from outbox where published_at < now() - $1::interval order by published_at limit $2)
-        """,
-        retention,
-        limit,
-    )
-    return int(deleted.removeprefix("DELETE "))
 
 
 class Relay:
@@ -126,18 +105,15 @@ class Relay:
         name: str,
         poll_s: float = POLL_S,
         batch: int = BATCH,
-        retention: timedelta = RETENTION,
     ) -> None:
         self._dsn = dsn
         self._publish = publish
         self._name = name
         self._poll_s = poll_s
         self._batch = batch
-        self._retention = retention
         self._awake = asyncio.Event()
         self._connection: asyncpg.Connection[Any] | None = None
         self._locked = False
-        self._clean_at_s = 0.0
 
     def wake(self) -> None:
         """There is something to publish: call it after the commit."""
@@ -169,7 +145,9 @@ class Relay:
         connection = self._connection
         if connection is None or connection.is_closed():
             self._locked = False
-            connection = self._connection = await connect(self._dsn, name=f"{self._name}-outbox")
+            connection = self._connection = await connect(
+                self._dsn, name=f"{self._name}-outbox", server_settings={"synchronous_commit": "off"}
+            )
         if not self._locked:
             self._locked = await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK)
             if not self._locked:
@@ -178,10 +156,9 @@ class Relay:
         metrics.OUTBOX_UNPUBLISHED.set(len(rows) if len(rows) < self._batch else await count(connection))
         if rows:
             await self._publish([_message(row) for row in rows])
-            await mark(connection, [row["id"] for row in rows])
+            await remove(connection, [row["id"] for row in rows])
         if len(rows) < self._batch:
             metrics.OUTBOX_UNPUBLISHED.set(0)
-            await self._tidy(connection)
         return len(rows)
 
     async def stop(self) -> None:
@@ -190,11 +167,6 @@ class Relay:
         if connection is not None:
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await connection.close(timeout=5)
-
-    async def _tidy(self, connection: Connection) -> None:
-        if monotonic_s() >= self._clean_at_s:
-            self._clean_at_s = monotonic_s() + _CLEAN_EVERY_S
-            await clean(connection, self._retention)
 
     async def _sleep(self, stopping: asyncio.Event, most_s: float) -> None:
         """Until woken, told to stop, or the time is over."""

@@ -79,8 +79,8 @@ def credit_note_issued(row: Row, taxes: Sequence[Row], now: datetime) -> Message
     return Message(INVOICING, str(row["invoice"]).encode(), orjson.dumps(told, default=str), headers)
 
 
-def payment_settled(row: Row, now: datetime) -> Message:
-    """A payment is in the books, or needs a person: `row` is the payment with its posting's columns."""
+def payment_settled(row: Row, posting: Row, now: datetime) -> Message:
+    """A payment is in the books, or needs a person: the payment, and the posting of its receipt."""
     currency = row["currency"]
     told = {
         "organization": row["organization"],
@@ -91,13 +91,13 @@ def payment_settled(row: Row, now: datetime) -> Message:
         "customer": row["customer"],
         "currency": currency,
         **{name: amount_text(row[name], currency) for name in ("amount", "fee", "allocated", "to_credit", "unapplied")},
-        "entry_id": row["entry_id"],
+        "entry_id": posting["id"],
         "occurred_at": now,
     }
-    if row["state"] == "posted":
-        told |= {"sequence": row["sequence"], "effective_on": row["effective_on"]}
+    if posting["state"] == "posted":
+        told |= {"sequence": posting["sequence"], "effective_on": posting["effective_on"]}
         return _message(PAYMENT_POSTED, row["id"], row["version"], told, now)
-    rejection = orjson.loads(row["rejection"] or "{}")
+    rejection = orjson.loads(posting["rejection"] or "{}")
     told |= {"code": rejection.get("code", ""), "detail": rejection.get("detail", "")}
     return _message(PAYMENT_NEEDS_ATTENTION, row["id"], row["version"], told, now)
 

@@ -1,7 +1,7 @@
 """The ledger's answers, taken in: `ledger.answers.v1` into what documents say of their postings.
 
     record -> decode -> an answer to one of our entries, nothing (another service's, another kind), or Poison
-    batch  -> one transaction { the fence, the inbox, postings and movements, what waited is requested, documents }
+    batches -> one transaction { the fences, the inbox, postings and movements, what waited is requested, documents }
 
 A request's key is the entry's id and the attempt, so an answer says itself what it is of. The inbox keeps an answer
 that is published twice from being looked at twice; one that is old news (of an earlier attempt) changes nothing. After
@@ -9,7 +9,7 @@ the commit the outbox relay is woken: what waited for a posting goes out at once
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -24,14 +24,15 @@ from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Poison
 from libs.common.events import ANSWERS, REQUEST_POSTED, REQUEST_REJECTED
 from libs.common.events_invoicing import INVOICING_SOURCE
-from libs.common.inbox import advance, unseen
+from libs.common.inbox import unseen
 from libs.common.problems import faults_of
 from libs.common.telemetry import start_span
-from services.invoicing.listening import Ear
+from services.invoicing.listening import Ear, Together, advance_all
 from services.invoicing.posting_requests import Answer, PostedAnswer, RejectedAnswer, answered
 
 GROUP: Final = "invoicing-answers"
 ANSWER_BYTES_MAX: Final = 1024 * 1024
+BATCH_RECORDS: Final = 1_000
 
 
 class Heard(NamedTuple):
@@ -103,25 +104,25 @@ class AnswersConsumer:
         group: str = GROUP,
         topic: str = ANSWERS,
         limits: DeadLetterLimits = DEFAULT_LIMITS,
+        max_records: int = BATCH_RECORDS,
     ) -> None:
         self._pool, self._clock, self._wake = pool, clock, wake
         self._ear: Ear[Heard] = Ear(
-            kafka, pool, topic=topic, group=group, member=member, decode=decode, accept=self._accept, limits=limits
-        )
+            kafka, pool, topic=topic, group=group, member=member, decode=decode, accept=Together(self._accept),
+            limits=limits, max_records=max_records,
+        )  # fmt: skip
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Take answers in until `stopping` is set. Raises what must stop the process."""
         await self._ear.run(stopping)
 
-    async def _accept(self, batch: Batch[Heard]) -> None:
-        """The fence, the inbox and the answers' effect, in one transaction."""
-        heard = [item.value for item in batch.items]
+    async def _accept(self, batches: Sequence[Batch[Heard]]) -> None:
+        """The fences, the inbox and the answers' effect, in one transaction."""
+        heard = [item.value for batch in batches for item in batch.items]
         ours = [each for each in heard if each.answer is not None]
-        with start_span(f"consume {batch.topic}", attributes={"messaging.batch.message_count": len(heard)}):
+        with start_span(f"consume {batches[0].topic}", attributes={"messaging.batch.message_count": len(heard)}):
             async with transaction(self._pool) as connection:
-                await advance(
-                    connection, batch.cluster_id, batch.topic, batch.partition, batch.expected, batch.next_offset
-                )
+                await advance_all(connection, batches)
                 new = await unseen(connection, [(each.source, each.event_id) for each in ours]) if ours else set()
                 answers = {(each.source, each.event_id): each.answer for each in ours}
                 await answered(
@@ -132,4 +133,4 @@ class AnswersConsumer:
         if ours:
             self._wake()
         if ignored := sum(not each.known for each in heard):
-            metrics.KAFKA_IGNORED_EVENTS.labels(batch.topic).inc(ignored)
+            metrics.KAFKA_IGNORED_EVENTS.labels(batches[0].topic).inc(ignored)

@@ -1,6 +1,6 @@
 """From our own events to deliveries: `invoicing.events.v1` into a row for each target that hears of the type.
 
-    batch -> one transaction { the offset fence, deliveries of every event to every target of its organization }
+    batches -> one transaction { the offset fences, deliveries of every event to every target of its organization }
 
 What is delivered is made here once, so that every try sends the same bytes:
 
@@ -10,6 +10,7 @@ What is delivered is made here once, so that every try sends the same bytes:
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import uuid5
 
@@ -22,23 +23,30 @@ from libs.common.db import Pool, transaction
 from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Poison
 from libs.common.events_invoicing import INVOICING
-from libs.common.inbox import advance
 from libs.common.messages import rfc3339
 from services.invoicing import delivery_store
 from services.invoicing.delivery_store import NewDelivery, Target
-from services.invoicing.listening import Ear
+from services.invoicing.listening import Ear, Together, advance_all
 
 GROUP: Final = "invoicing-webhooks"
+BATCH_RECORDS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class OwnEvent:
-    """An event of ours, with the body that is delivered."""
+    """An event of ours, as it was published."""
 
     organization: str
     event_id: str
     type: str
-    body: bytes
+    time: datetime | None
+    value: bytes
+
+    @property
+    def body(self) -> bytes:
+        """What is delivered."""
+        time = rfc3339(self.time) if self.time is not None else None
+        return orjson.dumps({"id": self.event_id, "type": self.type, "time": time, "data": orjson.Fragment(self.value)})
 
 
 def decode(record: ConsumerRecord) -> OwnEvent:
@@ -53,9 +61,7 @@ def decode(record: ConsumerRecord) -> OwnEvent:
     organization = value.get("organization") if isinstance(value, dict) else None
     if not isinstance(organization, str):
         raise Poison("schema", "names no organization", "/organization")
-    time = rfc3339(about.time) if about.time is not None else None
-    body = orjson.dumps({"id": about.id, "type": about.type, "time": time, "data": orjson.Fragment(record.value)})
-    return OwnEvent(organization, about.id, about.type, body)
+    return OwnEvent(organization, about.id, about.type, about.time, record.value)
 
 
 class DeliveriesConsumer:
@@ -75,18 +81,19 @@ class DeliveriesConsumer:
     ) -> None:
         self._pool, self._clock, self._committed = pool, clock, committed
         self._ear = Ear(
-            kafka, pool, topic=topic, group=group, member=member, decode=decode, accept=self._accept, limits=limits
-        )
+            kafka, pool, topic=topic, group=group, member=member, decode=decode, accept=Together(self._accept),
+            limits=limits, max_records=BATCH_RECORDS,
+        )  # fmt: skip
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Make deliveries until `stopping` is set. Raises what must stop the process."""
         await self._ear.run(stopping)
 
-    async def _accept(self, batch: Batch[OwnEvent]) -> None:
-        """The fence and the deliveries, in one transaction."""
-        events = [item.value for item in batch.items]
+    async def _accept(self, batches: Sequence[Batch[OwnEvent]]) -> None:
+        """The fences and the deliveries, in one transaction."""
+        events = [item.value for batch in batches for item in batch.items]
         async with transaction(self._pool) as connection:
-            await advance(connection, batch.cluster_id, batch.topic, batch.partition, batch.expected, batch.next_offset)
+            await advance_all(connection, batches)
             targets = await delivery_store.active_targets(connection, sorted({each.organization for each in events}))
             if deliveries := _deliveries(events, targets):
                 await delivery_store.insert_deliveries(connection, deliveries, self._clock())

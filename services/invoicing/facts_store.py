@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from libs.common.array_text import array_columns
 from libs.common.db import Connection
 
 Ledger = tuple[str, str]
@@ -50,10 +51,10 @@ async def load_heads(connection: Connection, ledgers: Sequence[Ledger]) -> dict[
     rows = await connection.fetch(
         """
         select h.organization, h.ledger, h.epoch, h.sequence, h.hash
-        from unnest($1::text[], $2::text[]) as wanted (organization, ledger)
+        from unnest($1::text::text[], $2::text::text[]) as wanted (organization, ledger)
         join heads h on h.organization = wanted.organization and h.ledger = wanted.ledger
         """,
-        *_columns(ledgers, 2),
+        *array_columns(ledgers, 2),
     )
     return {(row["organization"], row["ledger"]): Head(row["epoch"], row["sequence"], row["hash"]) for row in rows}
 
@@ -66,12 +67,13 @@ async def store_heads(
         """
         insert into heads (organization, ledger, ledger_id, epoch, sequence, hash, heard_at)
         select organization, ledger, ledger_id, epoch, sequence, hash, $7
-        from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::text[])
+        from unnest($1::text::text[], $2::text::text[], $3::text::uuid[], $4::text::bigint[], $5::text::bigint[],
+            $6::text::text[])
             as heard (organization, ledger, ledger_id, epoch, sequence, hash)
         on conflict (organization, ledger) do update
             set epoch = excluded.epoch, sequence = excluded.sequence, hash = excluded.hash, heard_at = excluded.heard_at
         """,
-        *_columns(heads, 6),
+        *array_columns(heads, 6),
         at,
     )
 
@@ -82,11 +84,11 @@ async def load_followed(connection: Connection, ledgers: Sequence[Ledger]) -> li
         """
         select f.organization, f.ledger, f.account, max(f.wanted_through) as wanted_through,
             bool_and(f.complete) as complete
-        from unnest($1::text[], $2::text[]) as wanted (organization, ledger)
+        from unnest($1::text::text[], $2::text::text[]) as wanted (organization, ledger)
         join followed_accounts f on f.organization = wanted.organization and f.ledger = wanted.ledger
         group by f.organization, f.ledger, f.account
         """,
-        *_columns(ledgers, 2),
+        *array_columns(ledgers, 2),
     )
     return [Followed(*row.values()) for row in rows]
 
@@ -96,11 +98,11 @@ async def used_before(connection: Connection, accounts: Sequence[Followed]) -> s
     rows = await connection.fetch(
         """
         select u.organization, u.ledger, u.account
-        from unnest($1::text[], $2::text[], $3::text[]) as wanted (organization, ledger, account)
+        from unnest($1::text::text[], $2::text::text[], $3::text::text[]) as wanted (organization, ledger, account)
         join used_accounts u
             on u.organization = wanted.organization and u.ledger = wanted.ledger and u.account = wanted.account
         """,
-        *_columns([each[:3] for each in accounts], 3),
+        *array_columns([each[:3] for each in accounts], 3),
     )
     return {(row["organization"], row["ledger"], row["account"]) for row in rows}
 
@@ -110,11 +112,12 @@ async def want_again(connection: Connection, accounts: Sequence[tuple[str, str, 
     await connection.execute(
         """
         update followed_accounts f set wanted_through = wanted.through
-        from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) as wanted (organization, ledger, account, through)
+        from unnest($1::text::text[], $2::text::text[], $3::text::text[],
+            $4::text::bigint[]) as wanted (organization, ledger, account, through)
         where f.organization = wanted.organization and f.ledger = wanted.ledger and f.account = wanted.account
           and not f.complete
         """,
-        *_columns(accounts, 4),
+        *array_columns(accounts, 4),
     )
 
 
@@ -123,11 +126,11 @@ async def complete(connection: Connection, accounts: Sequence[tuple[str, str, st
     await connection.execute(
         """
         update followed_accounts f set complete = true
-        from unnest($1::text[], $2::text[], $3::text[]) as heard (organization, ledger, account)
+        from unnest($1::text::text[], $2::text::text[], $3::text::text[]) as heard (organization, ledger, account)
         where f.organization = heard.organization and f.ledger = heard.ledger and f.account = heard.account
           and not f.complete
         """,
-        *_columns(accounts, 3),
+        *array_columns(accounts, 3),
     )
 
 
@@ -142,11 +145,12 @@ async def store_lines(connection: Connection, lines: Sequence[BookLine]) -> None
         """
         insert into book_lines (organization, ledger, sequence, line, account, currency, party, amount, entry_id,
             service, effective_on)
-        select * from unnest($1::text[], $2::text[], $3::bigint[], $4::smallint[], $5::text[], $6::text[], $7::text[],
-            $8::numeric[], $9::uuid[], $10::text[], $11::date[])
+        select * from unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::smallint[],
+            $5::text::text[], $6::text::text[], $7::text::text[],
+            $8::text::numeric[], $9::text::uuid[], $10::text::text[], $11::text::date[])
         on conflict do nothing
         """,
-        *_columns(lines, 11),
+        *array_columns(lines, 11),
     )
 
 
@@ -155,13 +159,8 @@ async def store_used(connection: Connection, accounts: Iterable[tuple[str, str, 
     await connection.execute(
         """
         insert into used_accounts (organization, ledger, account)
-        select * from unnest($1::text[], $2::text[], $3::text[])
+        select * from unnest($1::text::text[], $2::text::text[], $3::text::text[])
         on conflict do nothing
         """,
-        *_columns(sorted(accounts), 3),
+        *array_columns(sorted(accounts), 3),
     )
-
-
-def _columns(rows: Sequence[Sequence[object]], count: int) -> list[list[object]]:
-    """Rows as columns, for `unnest`; `count` columns also where there is no row."""
-    return [[row[place] for row in rows] for place in range(count)]

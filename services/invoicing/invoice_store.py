@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from libs.common.array_text import array_columns
 from libs.common.db import Connection
 
 InvoiceKey = tuple[str, UUID]
@@ -219,13 +220,12 @@ async def lock_invoices(connection: Connection, keys: Sequence[InvoiceKey]) -> d
         select i.organization, i.id, i.ledger, i.customer, i.number, i.status, i.posting, i.currency, i.issued_on,
             i.tax_point_on, i.due_on, i.net, i.tax, i.rounding, i.total, i.paid, i.credited, i.written_off, i.open,
             i.creditor_reference, i.client_ref, i.created_at, i.issued_at, i.version
-        from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
+        from unnest($1::text::text[], $2::text::uuid[]) as wanted (organization, id)
         join invoices i on i.organization = wanted.organization and i.id = wanted.id
         order by i.organization, i.id
         for no key update of i
         """,
-        [key[0] for key in wanted],
-        [key[1] for key in wanted],
+        *array_columns(wanted),
     )
     return {(row["organization"], row["id"]): row for row in rows}
 
@@ -245,11 +245,12 @@ async def store_amounts(connection: Connection, rows: Sequence[AmountsRow]) -> N
         update invoices i
            set status = changed.status, paid = changed.paid, credited = changed.credited,
                written_off = changed.written_off, version = i.version + 1
-          from unnest($1::text[], $2::uuid[], $3::text[], $4::numeric[], $5::numeric[], $6::numeric[])
+          from unnest($1::text::text[], $2::text::uuid[], $3::text::text[], $4::text::numeric[], $5::text::numeric[],
+              $6::text::numeric[])
                as changed (organization, id, status, paid, credited, written_off)
          where i.organization = changed.organization and i.id = changed.id
         """,
-        *_columns(rows),
+        *array_columns(rows),
     )
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
+from libs.common.array_text import array_columns, array_text
 from libs.common.db import Connection
 
 CreditKey = tuple[str, str, UUID, str]
@@ -58,13 +59,16 @@ async def known_payments(
     connection: Connection, keys: Sequence[tuple[str, str, str]]
 ) -> dict[tuple[str, str, str], asyncpg.Record]:
     """Payments that are stored already, by (organization, provider, payment id)."""
+    if not keys:
+        return {}
     rows = await connection.fetch(
         """
-        select p.* from unnest($1::text[], $2::text[], $3::text[]) as wanted (organization, provider, payment_id)
+        select p.* from unnest($1::text::text[], $2::text::text[], $3::text::text[])
+            as wanted (organization, provider, payment_id)
         join payments p on p.organization || '' = wanted.organization and p.provider = wanted.provider
             and p.payment_id = wanted.payment_id
         """,
-        *([key[place] for key in keys] for place in range(3)),
+        *array_columns(keys),
     )
     return {(row["organization"], row["provider"], row["payment_id"]): row for row in rows}
 
@@ -74,9 +78,10 @@ async def hold_payments(connection: Connection, keys: Sequence[tuple[str, str, s
     await connection.execute(
         """
         select pg_advisory_xact_lock(key) from (
-            select distinct hashtextextended(name, 13) as key from unnest($1::text[]) as name order by key) as ordered
+            select distinct hashtextextended(name, 13) as key from unnest($1::text::text[]) as name
+            order by key) as ordered
         """,
-        ["\x1f".join(key) for key in keys],
+        array_text(["\x1f".join(key) for key in keys]),
     )
 
 
@@ -92,15 +97,18 @@ async def insert_payments(connection: Connection, rows: Sequence[PaymentRow]) ->
         select organization, id, ledger, provider, payment_id, customer, currency, amount, fee,
             received_on, method, account, reference, allocated, unapplied, to_credit, unapplied_party, receipt::jsonb,
             reason, posting, client_ref, created_at
-        from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
-                $8::numeric[], $9::numeric[], $10::date[], $11::text[], $12::text[], $13::text[], $14::numeric[],
-                $15::numeric[], $16::numeric[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
-                $22::timestamptz[])
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[], $4::text::text[], $5::text::text[],
+            $6::text::uuid[], $7::text::text[],
+                $8::text::numeric[], $9::text::numeric[], $10::text::date[], $11::text::text[], $12::text::text[],
+                $13::text::text[], $14::text::numeric[],
+                $15::text::numeric[], $16::text::numeric[], $17::text::text[], $18::text::text[], $19::text::text[],
+                $20::text::text[], $21::text::text[],
+                $22::text::timestamptz[])
             as payment (organization, id, ledger, provider, payment_id, customer, currency, amount, fee,
                 received_on, method, account, reference, allocated, unapplied, to_credit, unapplied_party, receipt,
                 reason, posting, client_ref, created_at)
         """,
-        *_columns(rows),
+        *array_columns(rows),
     )
 
 
@@ -111,10 +119,11 @@ async def insert_allocations(connection: Connection, rows: Sequence[AllocationRo
     await connection.execute(
         """
         insert into allocations (organization, id, source, source_id, invoice, amount, on_date, undoes, created_at)
-        select * from unnest($1::text[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::numeric[], $7::date[],
-            $8::uuid[], $9::timestamptz[])
+        select * from unnest($1::text::text[], $2::text::uuid[], $3::text::text[], $4::text::uuid[],
+            $5::text::uuid[], $6::text::numeric[], $7::text::date[],
+            $8::text::uuid[], $9::text::timestamptz[])
         """,
-        *_columns(rows),
+        *array_columns(rows),
     )
 
 
@@ -126,15 +135,16 @@ async def find_by_reference(
     rows = await connection.fetch(
         """
         select w.organization, w.ledger, w.word, i.id
-        from unnest($1::text[], $2::text[], $3::text[]) as w (organization, ledger, word)
+        from unnest($1::text::text[], $2::text::text[], $3::text::text[]) as w (organization, ledger, word)
         join invoices i on i.organization || '' = w.organization and i.ledger = w.ledger and i.plain_number = w.word
         union
         select w.organization, w.ledger, w.word, i.id
-        from unnest($1::text[], $2::text[], $3::text[]) as w (organization, ledger, word)
+        from unnest($1::text::text[], $2::text::text[], $3::text::text[]) as w (organization, ledger, word)
         join invoices i on i.organization || '' = w.organization and i.creditor_reference = w.word
             and i.ledger = w.ledger
+        where starts_with(w.word, 'RF')
         """,
-        *([key[place] for key in keys] for place in range(3)),
+        *array_columns(keys),
     )
     found: dict[tuple[str, str, str], list[UUID]] = {}
     for row in rows:
@@ -149,14 +159,15 @@ async def find_open(
     rows = await connection.fetch(
         """
         select w.organization, w.ledger, w.customer, w.currency, i.id
-        from unnest($1::text[], $2::text[], $3::uuid[], $4::text[]) as w (organization, ledger, customer, currency)
+        from unnest($1::text::text[], $2::text::text[], $3::text::uuid[], $4::text::text[])
+            as w (organization, ledger, customer, currency)
         cross join lateral (
             select i.id from invoices i
             where i.organization || '' = w.organization and i.ledger = w.ledger and i.customer = w.customer
               and i.currency = w.currency and i.status in ('issued', 'part-paid')
             order by i.due_on, i.id limit $5) i
         """,
-        *([key[place] for key in keys] for place in range(4)),
+        *array_columns(keys),
         limit,
     )
     found: dict[tuple[str, str, UUID, str], list[UUID]] = {}
@@ -228,22 +239,23 @@ async def move_credit(connection: Connection, moves: Mapping[CreditKey, int]) ->
         """
         insert into customer_credits (organization, ledger, customer, currency, balance)
         select organization, ledger, customer, currency, 0
-        from unnest($1::text[], $2::text[], $3::uuid[], $4::text[]) as moved (organization, ledger, customer, currency)
+        from unnest($1::text::text[], $2::text::text[], $3::text::uuid[], $4::text::text[])
+            as moved (organization, ledger, customer, currency)
         on conflict do nothing
         """,
-        *([key[place] for key in ordered] for place in range(4)),
+        *array_columns(ordered),
     )
     await connection.execute(
         """
         update customer_credits c
            set balance = c.balance + moved.amount
-          from unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::numeric[])
+          from unnest($1::text::text[], $2::text::text[], $3::text::uuid[], $4::text::text[], $5::text::numeric[])
                as moved (organization, ledger, customer, currency, amount)
          where c.organization = moved.organization and c.ledger = moved.ledger and c.customer = moved.customer
            and c.currency = moved.currency
         """,
-        *([key[place] for key in ordered] for place in range(4)),
-        [moves[key] for key in ordered],
+        *array_columns(ordered),
+        array_text([moves[key] for key in ordered]),
     )
 
 
@@ -367,7 +379,3 @@ async def settle_dispute(
         status,
         settled_on,
     )
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

@@ -99,13 +99,13 @@ def _again(payment: ReceivedPayment, row: Row) -> Recorded | Rejection:
     return Recorded(row, [], is_new=False)
 
 
-def _posting(placed: Placed, receivables: Receivables, books: Bookkeeping) -> Prepared:
+def _posting(placed: Placed, row: PaymentRow, receivables: Receivables, books: Bookkeeping) -> Prepared:
     """What the ledger is asked for a payment; it waits for the newest issue among its invoices."""
     payment, allocations = placed.payment, placed.allocations
     rows = [receivables.rows[payment.organization, invoice] for invoice, _ in allocations]
     newest = max(rows, key=lambda row: (row["created_at"], row["id"]), default=None)
     draft = entries.payment_entry(
-        _row(placed, "none")._asdict(),
+        row._asdict(),
         allocations,
         [row["customer"] for row in rows],
         books.books(books_key(payment)),
@@ -128,10 +128,11 @@ async def _store(
     connection: Connection, placed: Sequence[Placed], receivables: Receivables, books: Bookkeeping, now: datetime
 ) -> dict[tuple[str, str, str], Recorded]:
     """Payments, what stands on invoices, allocations, customer credit, postings, facts: in this order."""
-    postings = [_posting(each, receivables, books) for each in placed]
+    bare = [_row(each) for each in placed]
+    postings = [_posting(each, row, receivables, books) for each, row in zip(placed, bare, strict=True)]
     rows = [
-        _row(each, posting.posting, _receipt(each, posting, receivables))
-        for each, posting in zip(placed, postings, strict=True)
+        row._replace(posting=posting.posting, receipt=_receipt(each, posting, receivables))
+        for each, row, posting in zip(placed, bare, postings, strict=True)
     ]
     await payment_store.insert_payments(connection, rows)
     changed = {
@@ -161,7 +162,8 @@ async def _store(
     }
 
 
-def _row(placed: Placed, posting: str, receipt: str | None = None) -> PaymentRow:
+def _row(placed: Placed) -> PaymentRow:
+    """A payment's row, before anything is asked of the ledger."""
     payment = placed.payment
     return PaymentRow(
         organization=payment.organization,
@@ -181,9 +183,9 @@ def _row(placed: Placed, posting: str, receipt: str | None = None) -> PaymentRow
         unapplied=placed.unapplied,
         to_credit=placed.to_credit,
         unapplied_party=entries.unapplied_party(placed.customer, payment.id) if placed.unapplied else None,
-        receipt=receipt,
+        receipt=None,
         reason=placed.reason,
-        posting=posting,
+        posting="none",
         client_ref=payment.client_ref,
         created_at=payment.created_at,
     )

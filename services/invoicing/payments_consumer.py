@@ -1,7 +1,7 @@
 """Invoicing's entrance for money: `payments.events.v1` into payments, refunds, returns, disputes and payouts.
 
     record -> decode -> a payment event, nothing (a type we do not know), or Poison (a dead letter)
-    batch  -> one transaction { the offset fence, the event ids in the inbox, the effects, what is parked, the outbox }
+    batches -> one transaction { the offset fences, event ids in the inbox, the effects, what is parked, the outbox }
 
 Publish `payment-received` and never think of it again: doubled, it is known by its event id, and under another event
 id by its payment id; a refund that comes before its payment waits for it; what cannot be (a currency that is none, more
@@ -10,7 +10,7 @@ batch is one transaction, whatever its size, so a payment is stored with its req
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -25,9 +25,8 @@ from libs.common.db import Pool, transaction
 from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Poison
 from libs.common.events_payments import PAYMENTS, AnyPaymentEvent, payment_key
-from libs.common.inbox import advance
 from libs.common.telemetry import get_logger, start_span
-from services.invoicing.listening import Ear
+from services.invoicing.listening import Ear, Together, advance_all
 from services.invoicing.parking import Apply, Taken, take
 from services.invoicing.payment_messages import TYPES, ToldPayment, id_in_key, read_event
 
@@ -87,31 +86,30 @@ class PaymentsConsumer:
     ) -> None:
         self._pool, self._clock, self._apply, self._committed = pool, clock, apply, committed
         self._ear = Ear(
-            kafka, pool, topic=topic, group=group, member=member, decode=decode, accept=self._accept, limits=limits,
-            max_records=max_records,
+            kafka, pool, topic=topic, group=group, member=member, decode=decode, accept=Together(self._accept),
+            limits=limits, max_records=max_records,
         )  # fmt: skip
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Take payment events until `stopping` is set. Raises what must stop the process."""
         await self._ear.run(stopping)
 
-    async def _accept(self, batch: Batch[HeardPayment]) -> None:
-        """The fence and the effects, in one transaction."""
-        told = [each for item in batch.items if (each := _told(item)) is not None]
+    async def _accept(self, batches: Sequence[Batch[HeardPayment]]) -> None:
+        """The fences and the effects, in one transaction."""
+        items = [item for batch in batches for item in batch.items]
+        told = [each for item in items if (each := _told(item)) is not None]
         traceparents = [each.traceparent for each in told if each.traceparent is not None]
         with start_span(
-            f"consume {batch.topic}",
+            f"consume {batches[0].topic}",
             traceparent=traceparents[0] if len(traceparents) == 1 else None,
             links=traceparents[:LINKS_MAX],
-            attributes={"messaging.system": "kafka", "messaging.batch.message_count": len(batch.items)},
+            attributes={"messaging.system": "kafka", "messaging.batch.message_count": len(items)},
         ):
             async with transaction(self._pool) as connection:
-                await advance(
-                    connection, batch.cluster_id, batch.topic, batch.partition, batch.expected, batch.next_offset
-                )
+                await advance_all(connection, batches)
                 taken = await take(connection, told, self._clock(), self._apply)
         self._committed()
-        _count(batch.topic, len(batch.items) - len(told), taken)
+        _count(batches[0].topic, len(items) - len(told), taken)
 
 
 def _told(item: Decoded[HeardPayment]) -> ToldPayment | None:

@@ -8,7 +8,7 @@ after the last one, and each `Placed` where its payment's money is.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Final
 from uuid import UUID
@@ -30,6 +30,9 @@ from services.invoicing.rows import Row
 
 CANDIDATES_MAX: Final = 200
 """Open invoices of one customer that a payment is tried on, oldest due first."""
+
+DIGITS_OF_A_NUMBER_MIN: Final = 10
+"""A year and six digits of a serial (`invoices.number_of`); a creditor reference is made of a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +56,14 @@ class ReceivedPayment:
     reference: str = ""
     client_ref: str | None = None
     on_invoices: tuple[tuple[UUID, int | None], ...] = ()
+    name: tuple[str, str, str] = field(init=False)
+    id: UUID = field(init=False)
 
-    @property
-    def name(self) -> tuple[str, str, str]:
-        return self.organization, self.provider, self.payment_id
-
-    @property
-    def id(self) -> UUID:
-        return derived_id(self.created_at, self.organization, "invoicing", f"{self.provider}/{self.payment_id}")
+    def __post_init__(self) -> None:
+        """Name and id follow from the rest; they are asked for often, so they are made once."""
+        id_ = derived_id(self.created_at, self.organization, "invoicing", f"{self.provider}/{self.payment_id}")
+        object.__setattr__(self, "name", (self.organization, self.provider, self.payment_id))
+        object.__setattr__(self, "id", id_)
 
 
 @dataclass(slots=True)
@@ -82,6 +85,7 @@ class Receivables:
 
     rows: dict[InvoiceKey, Row]
     standings: dict[InvoiceKey, domain.Standing]
+    words: Mapping[str, Sequence[str]]
     by_word: Mapping[tuple[str, str, str], Sequence[UUID]]
     by_customer: Mapping[tuple[str, str, UUID, str], Sequence[UUID]]
     tax: CashTax
@@ -89,7 +93,7 @@ class Receivables:
     def candidates(self, payment: ReceivedPayment, customer: UUID | None) -> list[OpenInvoice]:
         """What the payment's reference names, and what its customer owes in its currency."""
         ids: dict[UUID, None] = {}
-        for word in names_in(payment.reference):
+        for word in self.words.get(payment.reference, ()):
             ids.update(dict.fromkeys(self.by_word.get((payment.organization, payment.ledger, word), ())))
         for invoice, _ in payment.on_invoices:
             ids[invoice] = None
@@ -252,15 +256,16 @@ async def _receivables(
     books: Bookkeeping,
 ) -> Receivables:
     """The invoices that may be meant, held until the commit."""
-    words = sorted(
+    words = {payment.reference: _looked_up(payment.reference) for payment in payments if not payment.on_invoices}
+    wanted = sorted(
         {
             (payment.organization, payment.ledger, word)
             for payment in payments
             if not payment.on_invoices
-            for word in names_in(payment.reference)
+            for word in words[payment.reference]
         }
     )
-    by_word = await payment_store.find_by_reference(connection, words) if words else {}
+    by_word = await payment_store.find_by_reference(connection, wanted) if wanted else {}
     payers = sorted(
         {
             (payment.organization, payment.ledger, customer, payment.currency.code)
@@ -274,7 +279,13 @@ async def _receivables(
     keys |= {(payment.organization, invoice) for payment in payments for invoice, _ in payment.on_invoices}
     rows = await invoice_store.lock_invoices(connection, sorted(keys))
     tax = await cash_tax(connection, books, rows.values())
-    return Receivables(dict(rows), {key: standing_of(row) for key, row in rows.items()}, by_word, by_customer, tax)
+    standings = {key: standing_of(row) for key, row in rows.items()}
+    return Receivables(dict(rows), standings, words, by_word, by_customer, tax)
+
+
+def _looked_up(reference: str) -> list[str]:
+    """What of a payer's text may be the number or the creditor reference of an invoice."""
+    return [name for name in names_in(reference) if sum(map(str.isdigit, name)) >= DIGITS_OF_A_NUMBER_MIN]
 
 
 def books_key(payment: ReceivedPayment) -> BooksKey:

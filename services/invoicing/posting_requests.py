@@ -14,7 +14,7 @@ here takes the transaction of its caller and works on any number of documents of
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -64,10 +64,11 @@ class PostingWish:
     depends_on: UUID | None = None
     reverses: UUID | None = None
     reversed_on: date | None = None
+    id: UUID = field(init=False)
 
-    @property
-    def id(self) -> UUID:
-        return posting_id(self.organization, self.document, self.purpose, self.created_at)
+    def __post_init__(self) -> None:
+        """The id follows from the rest; it is made once."""
+        object.__setattr__(self, "id", posting_id(self.organization, self.document, self.purpose, self.created_at))
 
 
 class Prepared(NamedTuple):
@@ -279,11 +280,19 @@ async def answered(connection: Connection, answers: Sequence[Answer], now: datet
     await _send(connection, released, now)
     documents = sorted({(row["organization"], row["document"]) for row in (*marked, *refused)})
     await posting_store.show_on_documents(connection, documents)
-    settled = await posting_store.settled_payments(
-        connection, [(row["organization"], row["id"]) for row in (*marked, *refused)]
-    )  # fmt: skip
-    await put(connection, [payment_settled(row, now) for row in settled])
+    await put(connection, await _settled(connection, [*marked, *refused], now))
     return documents
+
+
+async def _settled(connection: Connection, answered: Sequence[Row], now: datetime) -> list[Message]:
+    """What the ledger said of payments whose receipt is among these postings, as facts."""
+    receipts = {
+        (row["organization"], UUID(row["document"].partition("/")[2])): row
+        for row in answered
+        if row["purpose"] == "payment"
+    }
+    payments = await posting_store.payments_told(connection, list(receipts))
+    return [payment_settled(row, receipts[row["organization"], row["id"]], now) for row in payments]
 
 
 class _Row(NamedTuple):

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from libs.common.array_text import array_columns
 from libs.common.db import Connection
 
 Key = tuple[str, UUID]
@@ -73,14 +74,13 @@ async def states_of(connection: Connection, keys: Sequence[Key]) -> dict[Key, st
     """The states of postings; those not posted yet are locked, so that they do not change before the commit."""
     if not keys:
         return {}
-    columns = [key[0] for key in keys], [key[1] for key in keys]
     rows = await connection.fetch(
         """
         select p.organization, p.id, p.state
-        from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
+        from unnest($1::text::text[], $2::text::uuid[]) as wanted (organization, id)
         join postings p on p.organization = wanted.organization and p.id = wanted.id
         """,
-        *columns,
+        *array_columns(keys),
     )
     states = {(row["organization"], row["id"]): row["state"] for row in rows}
     unsure = sorted(key for key, state in states.items() if state != "posted")
@@ -88,13 +88,12 @@ async def states_of(connection: Connection, keys: Sequence[Key]) -> dict[Key, st
         rows = await connection.fetch(
             """
             select p.organization, p.id, p.state
-            from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
+            from unnest($1::text::text[], $2::text::uuid[]) as wanted (organization, id)
             join postings p on p.organization = wanted.organization and p.id = wanted.id
             order by p.organization, p.id
             for share of p
             """,
-            [key[0] for key in unsure],
-            [key[1] for key in unsure],
+            *array_columns(unsure),
         )
         states.update({(row["organization"], row["id"]): row["state"] for row in rows})
     return states
@@ -103,31 +102,32 @@ async def states_of(connection: Connection, keys: Sequence[Key]) -> dict[Key, st
 async def hold_documents(connection: Connection, keys: Sequence[Key]) -> None:
     """Holds the payments and invoices that postings are of, before the postings themselves: whoever changes several of
     these takes payments, invoices, customer credit, postings in this order, so that nobody waits in a ring."""
+    if not keys:
+        return
     rows = await connection.fetch(
         """
         select distinct p.organization, split_part(p.document, '/', 1) as kind,
             split_part(p.document, '/', 2)::uuid as id
-        from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
+        from unnest($1::text::text[], $2::text::uuid[]) as wanted (organization, id)
         join postings p on p.organization = wanted.organization and p.id = wanted.id
         where p.document like 'payment/%' or p.document like 'invoice/%'
         """,
-        [key[0] for key in keys],
-        [key[1] for key in keys],
+        *array_columns(keys),
     )
     for kind, statement in _HOLD.items():
         held = sorted((row["organization"], row["id"]) for row in rows if row["kind"] == kind)
         if held:
-            await connection.execute(statement, [key[0] for key in held], [key[1] for key in held])
+            await connection.execute(statement, *array_columns(held))
 
 
 _HOLD: Final[Mapping[str, str]] = {
     "payment": """
-        select 1 from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
+        select 1 from unnest($1::text::text[], $2::text::uuid[]) as wanted (organization, id)
         join payments d on d.organization = wanted.organization and d.id = wanted.id
         order by d.organization, d.id for no key update of d
         """,
     "invoice": """
-        select 1 from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
+        select 1 from unnest($1::text::text[], $2::text::uuid[]) as wanted (organization, id)
         join invoices d on d.organization = wanted.organization and d.id = wanted.id
         order by d.organization, d.id for no key update of d
         """,
@@ -144,14 +144,16 @@ async def insert_postings(connection: Connection, rows: Sequence[PostingRow]) ->
             created_at, requested_at, resend_at, rejection)
         select organization, id, ledger, document, purpose, type, draft, value, state, depends_on,
             created_at, requested_at, resend_at, rejection::jsonb
-        from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[],
-                $9::text[], $10::uuid[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[], $14::text[])
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[], $4::text::text[], $5::text::text[],
+            $6::text::text[], $7::bytea[], $8::bytea[],
+                $9::text::text[], $10::text::uuid[], $11::text::timestamptz[], $12::text::timestamptz[],
+                $13::text::timestamptz[], $14::text::text[])
             as posting (organization, id, ledger, document, purpose, type, draft, value, state, depends_on,
                 created_at, requested_at, resend_at, rejection)
         on conflict do nothing
         returning organization, id
         """,
-        *_columns(rows),
+        *array_columns(rows, bytes_at=(6, 7)),
     )
     return {(row["organization"], row["id"]) for row in stored}
 
@@ -163,15 +165,16 @@ async def insert_movements(connection: Connection, rows: Sequence[MovementRow]) 
     await connection.execute(
         """
         insert into movements (organization, posting, place, ledger, role, party, currency, amount)
-        select * from unnest($1::text[], $2::uuid[], $3::smallint[], $4::text[], $5::text[], $6::text[], $7::text[],
-            $8::numeric[])
+        select * from unnest($1::text::text[], $2::text::uuid[], $3::text::smallint[], $4::text::text[],
+            $5::text::text[], $6::text::text[], $7::text::text[],
+            $8::text::numeric[])
         """,
-        *_columns(rows),
+        *array_columns(rows),
     )
 
 
 async def mark_posted(connection: Connection, rows: Sequence[PostedRow]) -> list[asyncpg.Record]:
-    """Postings that are in the books now and were not before: organization, id, document."""
+    """Postings that are in the books now and were not before."""
     if not rows:
         return []
     marked: list[asyncpg.Record] = await connection.fetch(
@@ -179,64 +182,61 @@ async def mark_posted(connection: Connection, rows: Sequence[PostedRow]) -> list
         update postings p
            set state = 'posted', sequence = answer.sequence, effective_on = answer.effective_on,
                recorded_at = answer.recorded_at, resend_at = null, rejection = null
-          from unnest($1::text[], $2::uuid[], $3::bigint[], $4::date[], $5::timestamptz[])
+          from unnest($1::text::text[], $2::text::uuid[], $3::text::bigint[], $4::text::date[], $5::text::timestamptz[])
                as answer (organization, id, sequence, effective_on, recorded_at)
          where p.organization = answer.organization and p.id = answer.id and p.state in ('requested', 'needs-attention')
            and p.value is not null
-        returning p.organization, p.id, p.document, p.ledger
+        returning p.organization, p.id, p.document, p.purpose, p.state, p.sequence, p.effective_on, p.rejection
         """,
-        *_columns(rows),
+        *array_columns(rows),
     )
     posted = {(row["organization"], row["id"]) for row in marked}
     moved = [row for row in rows if (row.organization, row.id) in posted]
+    if not moved:
+        return []
     await connection.execute(
         """
         update movements m
            set sequence = answer.sequence
-          from unnest($1::text[], $2::uuid[], $3::bigint[]) as answer (organization, id, sequence)
+          from unnest($1::text::text[], $2::text::uuid[], $3::text::bigint[]) as answer (organization, id, sequence)
          where m.organization = answer.organization and m.posting = answer.id
         """,
-        [row.organization for row in moved],
-        [row.id for row in moved],
-        [row.sequence for row in moved],
+        *array_columns([row[:3] for row in moved]),
     )
     return marked
 
 
 async def mark_rejected(connection: Connection, rows: Sequence[RejectedRow]) -> list[asyncpg.Record]:
-    """Postings whose latest attempt was refused: organization, id, document. An older attempt's answer is old news."""
+    """Postings whose latest attempt was refused. An older attempt's answer is old news."""
     if not rows:
         return []
     marked: list[asyncpg.Record] = await connection.fetch(
         """
         update postings p
            set state = 'needs-attention', resend_at = null, rejection = answer.rejection::jsonb
-          from unnest($1::text[], $2::uuid[], $3::integer[], $4::text[])
+          from unnest($1::text::text[], $2::text::uuid[], $3::text::integer[], $4::text::text[])
                as answer (organization, id, attempt, rejection)
          where p.organization = answer.organization and p.id = answer.id and p.state = 'requested'
            and p.attempt = answer.attempt
-        returning p.organization, p.id, p.document, p.ledger
+        returning p.organization, p.id, p.document, p.purpose, p.state, p.sequence, p.effective_on, p.rejection
         """,
-        *_columns(rows),
+        *array_columns(rows),
     )
     return marked
 
 
-async def settled_payments(connection: Connection, keys: Sequence[Key]) -> list[asyncpg.Record]:
-    """Payments whose receipt these postings are, with what the ledger said of it."""
+async def payments_told(connection: Connection, keys: Sequence[tuple[str, UUID]]) -> list[asyncpg.Record]:
+    """Payments as they are told to others, by organization and the payment's id."""
     if not keys:
         return []
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select d.organization, d.ledger, d.id, d.provider, d.payment_id, d.customer, d.currency, d.amount, d.fee,
-            d.allocated, d.to_credit, d.unapplied, d.version, p.id as entry_id, p.state, p.sequence, p.effective_on,
-            p.rejection
-        from unnest($1::text[], $2::uuid[]) as answered (organization, id)
-        join postings p on p.organization = answered.organization and p.id = answered.id and p.purpose = 'payment'
-        join payments d on d.organization = p.organization and d.id = split_part(p.document, '/', 2)::uuid
+            d.allocated, d.to_credit, d.unapplied, d.version
+        from unnest($1::text::text[], $2::text::uuid[]) as settled (organization, id)
+        join payments d on d.organization = settled.organization and d.id = settled.id
         """,
-        [key[0] for key in keys],
-        [key[1] for key in keys],
+        *array_columns(keys),
     )
     return rows
 
@@ -251,13 +251,12 @@ async def release(
         """
         update postings p
            set state = 'requested', requested_at = $3, resend_at = $4
-          from unnest($1::text[], $2::uuid[]) as posted (organization, id)
+          from unnest($1::text::text[], $2::text::uuid[]) as posted (organization, id)
          where p.organization || '' = posted.organization and p.depends_on = posted.id and p.state = 'waiting'
            and p.value is not null
         returning p.organization, p.id, p.ledger, p.document, p.type, p.value, p.attempt
         """,
-        [key[0] for key in keys],
-        [key[1] for key in keys],
+        *array_columns(keys),
         now,
         resend_at,
     )
@@ -376,12 +375,11 @@ async def show_on_documents(connection: Connection, documents: Sequence[tuple[st
                 when bool_or(p.state = 'posted') then 'posted'
                 else 'none' end as posting
         from (select distinct organization, document
-              from unnest($1::text[], $2::text[]) as shown (organization, document)) d
+              from unnest($1::text::text[], $2::text::text[]) as shown (organization, document)) d
         join postings p on p.organization || '' = d.organization and p.document = d.document
         group by p.organization, p.document
         """,
-        [organization for organization, _ in documents],
-        [document for _, document in documents],
+        *array_columns(documents),
     )
     by_kind: dict[str, list[tuple[str, UUID, str]]] = {}
     for row in rows:
@@ -390,52 +388,48 @@ async def show_on_documents(connection: Connection, documents: Sequence[tuple[st
     for kind in sorted(by_kind):
         if statement := _SHOW.get(kind):
             shown = sorted(by_kind[kind])
-            await connection.execute(statement, *([row[place] for row in shown] for place in range(3)))
+            await connection.execute(statement, *array_columns(shown))
 
 
 _SHOW: Final[Mapping[str, str]] = {
     "invoice": """
         update invoices d set posting = shown.posting, version = d.version + 1
-        from unnest($1::text[], $2::uuid[], $3::text[]) as shown (organization, id, posting)
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
         where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
         """,
     "payment": """
         update payments d set posting = shown.posting, version = d.version + 1
-        from unnest($1::text[], $2::uuid[], $3::text[]) as shown (organization, id, posting)
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
         where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
         """,
     "credit-note": """
         update credit_notes d set posting = shown.posting
-        from unnest($1::text[], $2::uuid[], $3::text[]) as shown (organization, id, posting)
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
         where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
         """,
     "refund": """
         update refunds d set posting = shown.posting
-        from unnest($1::text[], $2::uuid[], $3::text[]) as shown (organization, id, posting)
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
         where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
         """,
     "dispute": """
         update disputes d set posting = shown.posting
-        from unnest($1::text[], $2::uuid[], $3::text[]) as shown (organization, id, posting)
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
         where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
         """,
     "payout": """
         update payouts d set posting = shown.posting
-        from unnest($1::text[], $2::uuid[], $3::text[]) as shown (organization, id, posting)
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
         where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
         """,
     "write-off": """
         update write_offs d set posting = shown.posting
-        from unnest($1::text[], $2::uuid[], $3::text[]) as shown (organization, id, posting)
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
         where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
         """,
     "credit-application": """
         update credit_applications d set posting = shown.posting
-        from unnest($1::text[], $2::uuid[], $3::text[]) as shown (organization, id, posting)
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
         where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
         """,
 }
-
-
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]

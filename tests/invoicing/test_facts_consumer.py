@@ -43,7 +43,7 @@ def test_every_golden_fact_is_read_and_each_continues_the_one_before() -> None:
         ("1010-CASH", "USD", 4900),
         ("4000-REVENUE", "USD", -4900),
     ]
-    assert (entry.entry.service, entry.entry.entry_id) == ("shop", UUID("0190a0b0-0000-8000-8000-000000000001"))
+    assert (entry.service, entry.id) == ("shop", UUID("0190a0b0-0000-8000-8000-000000000001"))
 
 
 def test_an_altered_fact_is_poison() -> None:

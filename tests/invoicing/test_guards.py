@@ -60,6 +60,10 @@ REFUSED = [
      "posting_change_illegal"),
     ("a movement's amount", "update movements set amount = 1", None),
     ("a movement's sequence", "update movements set sequence = 99 where role = 'receivable'", "movement_is_fixed"),
+    ("a movement of no posting",
+     "insert into movements select organization, gen_random_uuid(), place, ledger, role, party, currency, amount, null "
+     "from movements", "movement_without_posting"),
+    ("what is noted to be proved gone", "delete from sums_to_prove", None),
     ("a second entry of one purpose",
      "insert into postings (organization, id, ledger, document, purpose, type, state, created_at) "
      "select organization, gen_random_uuid(), ledger, document, purpose, type, 'waiting', now() from postings "

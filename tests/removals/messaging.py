@@ -51,16 +51,16 @@ MESSAGING = [
         (FENCE + "test_an_event_is_seen_once",),
     ),
     Removal(
-        "outbox-marked-before-published",
+        "outbox-removed-before-published",
         "A message counts as published when Kafka acknowledged it.",
         OUTBOX,
         "            await self._publish([_message(row) for row in rows])\n"
-        '            await mark(connection, [row["id"] for row in rows])\n',
-        '            await mark(connection, [row["id"] for row in rows])\n'
+        '            await remove(connection, [row["id"] for row in rows])\n',
+        '            await remove(connection, [row["id"] for row in rows])\n'
         "            await self._publish([_message(row) for row in rows])\n",
         (
             LEAVING + "test_what_kafka_did_not_acknowledge_stays",
-            LEAVING + "test_acknowledged_but_not_marked_is_published_again",
+            LEAVING + "test_acknowledged_but_not_removed_is_published_again",
         ),
     ),
     Removal(
