@@ -3,7 +3,7 @@
 It says where the time goes, and it varies less than the machine's speed does: what waits costs nothing here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,8 +26,9 @@ class Run:
 class Processors:
     """Adds up what the parts used in the runs of one measurement; `tell` puts it into the report and begins anew."""
 
-    def __init__(self, status: Mapping[str, Any]) -> None:
-        self._parts = {name: psutil.Process(status[name]["pid"]) for name in PARTS} | {LOAD: psutil.Process()}
+    def __init__(self, status: Mapping[str, Any], parts: Sequence[str] = PARTS, unit: str = "us/entry") -> None:
+        self._unit = unit
+        self._parts = {name: psutil.Process(status[name]["pid"]) for name in parts} | {LOAD: psutil.Process()}
         self._seen_s: dict[str, dict[int, float]] = {name: {} for name in self._parts}
         self._spent_us: dict[str, list[float]] = {name: [] for name in self._parts}
 
@@ -43,7 +44,7 @@ class Processors:
     def tell(self, report: Report, name: str) -> None:
         """Adds a figure for each part."""
         for part, spent in self._spent_us.items():
-            report.add(f"{name}: {part}", spent, "us/entry")
+            report.add(f"{name}: {part}", spent, self._unit)
         self._spent_us = {part: [] for part in self._parts}
 
     def _used_s(self) -> dict[str, float]:
