@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from libs.common.clock import Clock
+from libs.common.clock import Clock, monotonic_s
 from libs.common.db import Pool, transaction, transient
 from libs.common.errors import Transient
 from libs.common.sealing import Sealer
@@ -24,6 +24,8 @@ from services.invoicing.invoices import make_invoices
 
 BATCH_MAX: Final = 200
 QUEUE_MAX: Final = 5_000
+LINGER_S: Final = 0.01
+LOOK_S: Final = 0.001
 
 
 class _Queued(NamedTuple):
@@ -43,9 +45,10 @@ class IssueQueue:
         *,
         wake: Callable[[], None] = lambda: None,
         batch_max: int = BATCH_MAX,
+        linger_s: float = LINGER_S,
     ) -> None:
         self._pool, self._clock, self._sealer, self._wake = pool, clock, sealer, wake
-        self._batch_max = batch_max
+        self._batch_max, self._linger_s = batch_max, linger_s
         self._queue: list[_Queued] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -60,8 +63,11 @@ class IssueQueue:
         return await answer
 
     async def _write(self) -> None:
+        company = 0
         while self._queue:
+            await self._gather(company)
             batch = self._take()
+            company = len(batch) + len(self._queue)
             try:
                 await self._answer(batch)
             except BaseException as error:
@@ -70,6 +76,12 @@ class IssueQueue:
                     _fail(self._queue, error)
                     raise
             self._wake()
+
+    async def _gather(self, company: int) -> None:
+        """Those who were answered just now ask again in a moment: their wishes are written with those that wait."""
+        give_up_s = monotonic_s() + self._linger_s
+        while len(self._queue) < min(company, self._batch_max) and monotonic_s() < give_up_s:
+            await asyncio.sleep(LOOK_S)
 
     def _take(self) -> list[_Queued]:
         """The next batch: of several wishes with one key the first."""
