@@ -26,7 +26,8 @@ class Run:
 class Processors:
     """Adds up what the parts used in the runs of one measurement; `tell` puts it into the report and begins anew."""
 
-    def __init__(self, status: Mapping[str, Any], parts: Sequence[str] = PARTS) -> None:
+    def __init__(self, status: Mapping[str, Any], parts: Sequence[str] = PARTS, unit: str = "us/entry") -> None:
+        self._unit = unit
         self._parts = {name: psutil.Process(status[name]["pid"]) for name in parts} | {LOAD: psutil.Process()}
         self._seen_s: dict[str, dict[int, float]] = {name: {} for name in self._parts}
         self._spent_us: dict[str, list[float]] = {name: [] for name in self._parts}
@@ -43,7 +44,7 @@ class Processors:
     def tell(self, report: Report, name: str) -> None:
         """Adds a figure for each part."""
         for part, spent in self._spent_us.items():
-            report.add(f"{name}: {part}", spent, "us/entry")
+            report.add(f"{name}: {part}", spent, self._unit)
         self._spent_us = {part: [] for part in self._parts}
 
     def _used_s(self) -> dict[str, float]:

@@ -110,7 +110,7 @@ def _posting(stack: Stack, url: str) -> Callable[[], bytes]:
     return lambda: post_request(host, "/api/v1/ledgers/main/entries", token, _body(chosen), str(new_id()))
 
 
-def _ahead(make: Callable[[], bytes], seconds: float) -> Callable[[], bytes]:
+def ahead(make: Callable[[], bytes], seconds: float) -> Callable[[], bytes]:
     """The same, with the requests of so many seconds made now."""
     made = deque(make() for _ in range(int(seconds * READY_PER_S)))
     return lambda: made.popleft() if made else make()
@@ -122,11 +122,11 @@ async def _http(report: Report, stack: Stack, used: Processors, url: str, name: 
     idle: list[Load] = []
     await closed_loop(url, CONNECTIONS, 1.0, request)
     for _ in range(runs):
-        ready = _ahead(request, seconds)
+        ready = ahead(request, seconds)
         with used.run() as run:
             loads.append(await closed_loop(url, CONNECTIONS, seconds, ready))
             run.entries = len(loads[-1].latencies)
-        idle.append(await closed_loop(url, 1, seconds / 2, _ahead(request, seconds / 10)))
+        idle.append(await closed_loop(url, 1, seconds / 2, ahead(request, seconds / 10)))
     for load in (*loads, *idle):
         assert set(load.statuses) == {201}, load.statuses
     report.add(f"{name}, {CONNECTIONS} connections", [load.per_s for load in loads], "requests/s")
@@ -142,9 +142,9 @@ async def _beside_export(report: Report, stack: Stack, url: str, runs: int, seco
     await closed_loop(url, CONNECTIONS, seconds, request)
     alone, beside, exported = [], [], []
     for _ in range(runs):
-        alone.append((await closed_loop(url, CONNECTIONS, seconds, _ahead(request, seconds))).per_s)
+        alone.append((await closed_loop(url, CONNECTIONS, seconds, ahead(request, seconds))).per_s)
         brought: list[int] = []
-        ready = _ahead(request, seconds)
+        ready = ahead(request, seconds)
         exporting = asyncio.create_task(_export(stack, url, brought))
         beside.append((await closed_loop(url, CONNECTIONS, seconds, ready)).per_s)
         exporting.cancel()

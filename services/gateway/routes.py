@@ -144,6 +144,8 @@ INVOICING: Final = (
     _receivables("GET", "/invoices/{id}", "invoice:read"),
     _report("/invoices/{id}/document", "invoice:read", upstream="invoicing"),
     _receivables("GET", "/invoices/{id}/e-invoice", "invoice:read"),
+    _receivables("PUT", "/invoices/{id}", "invoice:write", body_bytes_max=MIB),
+    _receivables("DELETE", "/invoices/{id}", "invoice:write"),
     _receivables("POST", "/invoices/{id}/issue", "invoice:write"),
     _receivables("POST", "/invoices/{id}/void", "invoice:write"),
     _receivables("POST", "/invoices/{id}/write-off", "invoice:write-off"),

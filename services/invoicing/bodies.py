@@ -227,6 +227,27 @@ class InvoiceBody(_Body):
 
 
 @dataclass(slots=True, kw_only=True)
+class DraftBody(_Body):
+    """A draft as it is from now on, whole: what is absent is absent. `version` is the one that was read."""
+
+    version: Version
+    customer: ShortText
+    ledger: SlugText = "main"
+    currency: CurrencyText | None = None
+    issued_on: Day | None = None
+    tax_point_on: Day | None = None
+    due_on: Day | None = None
+    lines: Annotated[list[LineBody], MaxLen(1_001)] = field(default_factory=list)
+    total: AmountText | None = None
+    prices_include_tax: bool = False
+    discount: AmountText | None = None
+    withholding_percent: NumberText | None = None
+    series: SeriesText | None = None
+    client_ref: ShortText | None = None
+    description: ShortText | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class WriteOffBody(_Body):
     """What is given up of an invoice: an amount, or all that is open."""
 

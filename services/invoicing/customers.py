@@ -19,7 +19,7 @@ from libs.common.db import Connection, Pool, transaction
 from libs.common.errors import Fault, Rejection
 from libs.common.money import ISO_4217
 from libs.common.sealing import Sealer
-from services.invoicing import customer_store
+from services.invoicing import customer_store, party_store
 from services.invoicing.asking import CREATED, OK, Done
 from services.invoicing.customer_store import CustomerRow
 from services.invoicing.rejections import reject
@@ -142,13 +142,17 @@ async def patch_customer(
 async def erase_customer(
     connection: Connection, sealer: Sealer, organization: str, customer: UUID, now: datetime
 ) -> Done | Rejection:
-    """Takes a customer's personal data away for good; documents, money and books keep the id. Twice is once."""
+    """Takes a customer's personal data away for good, from what was issued too; documents, money and books keep the id.
+
+    Twice is once.
+    """
     row = await customer_store.lock_customer(connection, organization, customer)
     if row is None:
         return reject("unknown-customer", customer=str(customer))
     if row["erased_at"] is None:
         gone = {**dict(row), "name_hash": None, "sealed": None, "key_id": None, "external_id": None, "erased_at": now}
         await customer_store.update_customer(connection, organization, customer, gone)
+        await party_store.erase_buyer(connection, organization, customer, now)
         row = await customer_store.lock_customer(connection, organization, customer)
         assert row is not None
     return Done(opened(sealer, row), OK)

@@ -1,7 +1,8 @@
 """Documents over REST: an invoice or credit note as a page, as PDF where `Accept` wants one, and as e-invoice.
 
-Both are made when they are asked for, of what was kept at issue. Laying out a PDF takes a core some tenths of a second,
-so that happens in a thread. What is missing for an e-invoice is 422 with every gap; its cents are checked first.
+Both are made when they are asked for, of what was kept at issue, and only where the page still has its hash of then.
+Laying out a PDF takes a core some tenths of a second, so that happens in a thread. What is missing for an e-invoice is
+422 with every gap; its cents are checked first.
 """
 
 import asyncio
@@ -15,15 +16,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.auth import Caller
+from libs.common.db import Connection
 from libs.common.errors import Problem
 from libs.common.http import App, requires, router
-from services.invoicing import catalog_store, receivable_reads
+from libs.common.telemetry import get_logger
+from services.invoicing import catalog_store, party_store, receivable_reads
 from services.invoicing.customers import opened
 from services.invoicing.documents import cents, cii, en16931, html, pdf, ubl
 from services.invoicing.documents.printed import PrintedInvoice
-from services.invoicing.printing import printed_invoice, printed_note
+from services.invoicing.hashing import document_hash
+from services.invoicing.issued_parties import Parties, known
+from services.invoicing.printing import as_issued, printed_invoice, printed_note
 from services.invoicing.receivable_reads import as_reader
+from services.invoicing.rows import Row
 from services.invoicing.writing import PREFIX, Tools
+
+log = get_logger(__name__)
 
 Reads = Annotated[Caller, requires("invoice:read")]
 Syntax = Annotated[Literal["ubl", "cii"], Query(description="UBL 2.1 or UN/CEFACT CII")]
@@ -92,25 +100,44 @@ class DocumentApi:
                 raise Problem(404, "unknown-invoice", "There is no such invoice.", facts={"invoice": str(invoice)})
             if row["number"] is None:
                 raise Problem(409, "document-not-issued", "A draft has no document yet; issue it first.")
-            customer = await receivable_reads.read_customer(connection, organization, row["customer"])
-            terms = await catalog_store.ledger_terms(connection, [(organization, row["ledger"])])
-        assert customer is not None
-        seller = terms[organization, row["ledger"]].seller
-        return printed_invoice(row, seller, opened(self.tools.sealer, customer))
+            parties = await self._parties(connection, row)
+        return printed_invoice(row, *parties)
 
     async def _note(self, organization: str, note: UUID) -> PrintedInvoice:
+        """A credit note, between those who stand on the invoice that it corrects."""
         async with as_reader(self.tools.reader, organization) as connection:
             row = await receivable_reads.read_credit_note(connection, organization, note)
             if row is None:
                 facts = {"credit_note": str(note)}
                 raise Problem(404, "unknown-credit-note", "There is no such credit note.", facts=facts)
             invoice = await receivable_reads.read_invoice(connection, organization, row["invoice"])
+            assert invoice is not None
+            parties = await self._parties(connection, invoice)
+        return printed_note(row, invoice, *parties)
+
+    async def _parties(self, connection: Connection, row: Row) -> Parties:
+        """Seller and buyer as they were at issue; as they are today where it was issued before that was kept.
+
+        Raises Problem 409 where what would be printed is not what was hashed.
+        """
+        organization, invoice, sealer = row["organization"], row["id"], self.tools.sealer
+        kept = await party_store.read_parties(connection, (organization, invoice))
+        if kept is None:
             customer = await receivable_reads.read_customer(connection, organization, row["customer"])
             terms = await catalog_store.ledger_terms(connection, [(organization, row["ledger"])])
-        assert invoice is not None
-        assert customer is not None
-        seller = terms[organization, row["ledger"]].seller
-        return printed_note(row, invoice, seller, opened(self.tools.sealer, customer))
+            assert customer is not None
+            return Parties(terms[organization, row["ledger"]].seller, opened(sealer, customer))
+        parties = known(sealer, organization, invoice, kept)
+        is_checked = kept["document_form"] == html.FORM and kept["buyer"] is not None
+        if is_checked and document_hash(as_issued(row, *parties)) != kept["document_hash"]:
+            log.error("document-altered", organization=organization, invoice=str(invoice))
+            raise Problem(
+                409,
+                "document-altered",
+                "What would be printed is not the document that was issued: its rendering has another hash.",
+                facts={"number": row["number"], "document_hash": kept["document_hash"].hex()},
+            )
+        return parties
 
 
 async def _page(printed: PrintedInvoice, request: Request) -> Response:

@@ -147,6 +147,13 @@ def issue(standing: Standing) -> Amounts | Rejection:
     return Amounts(standing.amounts.total)
 
 
+def redraw(standing: Standing) -> Amounts | Rejection:
+    """A draft may become another one, or go; what is issued stays as it is."""
+    if standing.status != "draft":
+        return reject("not-a-draft", f"This one is {standing.status}.", status=standing.status)
+    return standing.amounts
+
+
 def void(standing: Standing) -> Amounts | Rejection:
     """An issued invoice as if it had never been; it keeps its number. Its amounts stay, nothing of them is owed."""
     match standing.status:

@@ -6,19 +6,21 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
+from fastapi import Query
 from pydantic import TypeAdapter
 
 from libs.common.auth import Caller
 from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_cursor, page
-from libs.common.db import Connection
+from libs.common.db import Connection, transaction
 from libs.common.errors import Fault, Problem, Rejection
 from libs.common.http import App, requires, router
 from libs.common.problems import malformed
-from services.invoicing import invoices, receivable_reads, recoveries, voiding, write_offs
-from services.invoicing.asking import OK, Done, Outcome, Wish
+from services.invoicing import draft_changes, invoices, party_store, receivable_reads, recoveries, voiding, write_offs
+from services.invoicing.asking import OK, Done, Outcome, Wish, outcome_of
 from services.invoicing.bodies import (
     SHORT_AMOUNTS,
     DayBody,
+    DraftBody,
     EmptyBody,
     InvoiceBody,
     LineBody,
@@ -32,10 +34,13 @@ from services.invoicing.drafts import TaxTerms
 from services.invoicing.invoice_plans import InvoiceWish, LineWish
 from services.invoicing.issuing import IssueQueue
 from services.invoicing.receivable_reads import as_reader
+from services.invoicing.wished import wish_response
 from services.invoicing.words import allocation_words, invoice_words
 from services.invoicing.writing import PREFIX, Asked, Tools, Write, add_write
 
 Reads = Annotated[Caller, requires("invoice:read")]
+Writes = Annotated[Caller, requires("invoice:write")]
+Expected = Annotated[int | None, Query(ge=1, le=2**62, description="The version that was read")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,11 @@ class InvoiceApi:
         body, empty, reason, write_off = (
             TypeAdapter(InvoiceBody), TypeAdapter(EmptyBody), TypeAdapter(ReasonBody), TypeAdapter(WriteOffBody),
         )  # fmt: skip
-        day, recovery = TypeAdapter(DayBody), TypeAdapter(RecoveryBody)
+        day, recovery, draft = TypeAdapter(DayBody), TypeAdapter(RecoveryBody), TypeAdapter(DraftBody)
         for write in (
             Write("/invoices", "invoice:write", body, "A new invoice", ask=self._make, short_amounts=SHORT_AMOUNTS,
+                  tags=tags),
+            Write("/invoices/{id}", "invoice:write", draft, "A draft changed", _change_draft, method="PUT", status=OK,
                   tags=tags),
             Write("/invoices/{id}/issue", "invoice:write", empty, "An issued invoice", _issue, status=OK,
                   is_empty_allowed=True, tags=tags),
@@ -72,7 +79,14 @@ class InvoiceApi:
         routes = router(PREFIX, list(tags))
         routes.add_api_route("/invoices", self.list, summary="Invoices, oldest first")
         routes.add_api_route("/invoices/{id}", self.get, summary="One invoice with its lines, taxes and allocations")
+        routes.add_api_route("/invoices/{id}", self.remove, methods=["DELETE"], summary="A draft deleted")
         app.include_router(routes)
+
+    async def remove(self, id: UUID, caller: Writes, version: Expected = None) -> Any:  # noqa: A002
+        """A draft is gone. With a version only where it is still the draft's."""
+        async with transaction(self.tools.writer) as connection:
+            done = await draft_changes.remove_draft(connection, caller.own_organization(), id, version)
+        return wish_response(outcome_of(done))
 
     async def _make(self, wish: Wish, asked: Asked) -> Outcome:
         return await self.queue.ask(wish, invoice_wish(asked.organization, asked.body))
@@ -84,10 +98,16 @@ class InvoiceApi:
             taxes = await receivable_reads.read_taxes(connection, organization, id)
             lines = await receivable_reads.read_lines(connection, organization, id)
             placed = await receivable_reads.list_allocations(connection, organization, invoice=id)
+            parties = await party_store.read_parties(connection, (organization, id))
         if row is None:
             raise Problem(404, "unknown-invoice", "There is no such invoice.", facts={"invoice": str(id)})
         told = invoice_words(row, taxes, lines)
-        return {**told, "allocations": [allocation_words(each, row["currency"]) for each in placed]}
+        hashed = parties["document_hash"] if parties is not None else None
+        return {
+            **told,
+            "allocations": [allocation_words(each, row["currency"]) for each in placed],
+            "document_hash": hashed.hex() if hashed is not None else None,
+        }
 
     async def list(
         self, caller: Reads, customer: UUID | None = None, status: Status | None = None, ledger: str | None = None,
@@ -109,9 +129,10 @@ class InvoiceApi:
         return page([invoice_words(row) for row in rows[:limit]], following)
 
 
-def invoice_wish(organization: str, body: InvoiceBody) -> InvoiceWish:
-    """What the body wants. Raises Problem 422 where it has neither lines nor a total."""
+def invoice_wish(organization: str, body: InvoiceBody | DraftBody) -> InvoiceWish:
+    """What the body wants. Raises Problem 422 where a tax is stated in two ways or none."""
     is_short = not body.lines and body.total is not None
+    issue = body.issue if isinstance(body, InvoiceBody) else False
     return InvoiceWish(
         organization=organization,
         ledger=body.ledger,
@@ -126,7 +147,7 @@ def invoice_wish(organization: str, body: InvoiceBody) -> InvoiceWish:
         prices_include_tax=body.prices_include_tax,
         discount=body.discount,
         withholding_percent=_number(body.withholding_percent),
-        issue=is_short if body.issue is None else body.issue,
+        issue=is_short if issue is None else issue,
         series=body.series,
         client_ref=body.client_ref,
         description=body.description,
@@ -180,8 +201,17 @@ def _number(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
 
 
+async def _change_draft(connection: Connection, asked: Asked) -> Done | Rejection:
+    body: DraftBody = asked.body
+    return await draft_changes.change_draft(
+        connection, asked.tools.sealer, asked.ids["id"], invoice_wish(asked.organization, body), body.version, asked.now
+    )  # fmt: skip
+
+
 async def _issue(connection: Connection, asked: Asked) -> Done | Rejection:
-    (answer,) = await invoices.issue_drafts(connection, asked.organization, [asked.ids["id"]], asked.now)
+    (answer,) = await invoices.issue_drafts(
+        connection, asked.tools.sealer, asked.organization, [asked.ids["id"]], asked.now
+    )  # fmt: skip
     return answer
 
 

@@ -180,6 +180,36 @@ async def issue_drafts(connection: Connection, rows: Sequence[InvoiceRow]) -> No
     )
 
 
+async def change_draft(connection: Connection, row: InvoiceRow) -> None:
+    """A draft becomes another one; its row is held by the caller."""
+    await connection.execute(
+        """
+        update invoices
+           set customer = $3, currency = $4, issued_on = $5, tax_point_on = $6, due_on = $7, net = $8, tax = $9,
+               rounding = $10, total = $11, content = $12::text::jsonb, client_ref = $13, version = version + 1
+         where organization = $1 and id = $2
+        """,
+        row.organization,
+        row.id,
+        row.customer,
+        row.currency,
+        row.issued_on,
+        row.tax_point_on,
+        row.due_on,
+        row.net,
+        row.tax,
+        row.rounding,
+        row.total,
+        row.content,
+        row.client_ref,
+    )
+
+
+async def remove_draft(connection: Connection, organization: str, invoice: UUID) -> None:
+    """A draft without lines is gone."""
+    await connection.execute("delete from invoices where organization = $1 and id = $2", organization, invoice)
+
+
 async def insert_lines(connection: Connection, rows: Sequence[LineRow]) -> None:
     """Stores the lines of new invoices."""
     if not rows:

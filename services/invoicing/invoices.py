@@ -19,27 +19,27 @@ import orjson
 
 from libs.common.clock import new_id
 from libs.common.db import Connection
-from libs.common.errors import Fault, Rejection
+from libs.common.errors import Rejection
 from libs.common.money import ISO_4217
 from libs.common.outbox import put
 from libs.common.sealing import Sealer
 from services.invoicing import (
     announcing,
-    catalog_store,
     creditor_reference,
     domain,
     entries,
     invoice_store,
+    issued_parties,
 )
 from services.invoicing.arithmetic import Totals
 from services.invoicing.asking import CREATED, OK, Done
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
 from services.invoicing.catalog_store import LedgerKey, LedgerTerms, ledger_terms
-from services.invoicing.customers import find_customers, found_or_made
 from services.invoicing.domain import Amounts, Standing, status_of
-from services.invoicing.drafts import TaxTerms
-from services.invoicing.invoice_plans import Found, InvoiceWish, Planned, plan, tax_point_of
+from services.invoicing.invoice_planning import plans
+from services.invoicing.invoice_plans import InvoiceWish, Planned
 from services.invoicing.invoice_store import InvoiceRow, LineRow, SeriesKey, TaxRow
+from services.invoicing.issued_parties import Customer, Issued
 from services.invoicing.kept_totals import invoice_of, kept_invoice
 from services.invoicing.posting_requests import PostingWish, document_name, posting_id, prepare, want
 from services.invoicing.rejections import reject
@@ -56,8 +56,8 @@ _PROVISIONAL: Final = "?"
 
 
 @dataclass(slots=True)
-class _Making:
-    """One invoice on its way from wish to row. `row` is missing until its number is drawn."""
+class Making:
+    """One invoice on its way from wish to row."""
 
     place: int
     planned: Planned
@@ -91,116 +91,69 @@ async def make_invoices(
 ) -> list[Done | Rejection]:
     """Makes invoices, and issues those that are wanted so; an answer for each wish at its place."""
     terms = await ledger_terms(connection, [(wish.organization, wish.ledger) for wish in wishes])
-    found = await _found(connection, sealer, wishes, terms, now)
     answers: dict[int, Done | Rejection] = {}
-    planned: list[_Making] = []
-    for place, wish in enumerate(wishes):
-        known = found[place]
-        each = known if isinstance(known, Rejection) else plan(wish, known)
+    planned: list[Making] = []
+    for place, each in enumerate(await plans(connection, sealer, wishes, terms, now)):
+        wish = wishes[place]
         if isinstance(each, Rejection):
             answers[place] = each
             continue
         prefix = terms[wish.organization, wish.ledger].number_prefix
-        planned.append(_Making(place, each, new_id(), prefix, wish.issue, now))
+        planned.append(Making(place, each, new_id(), prefix, wish.issue, now))
     books = await _books(connection, planned)
-    making, refused = _that_can_be(planned, books)
+    buyers = await _buyers(connection, sealer, planned)
+    making, refused = _that_can_be(planned, books, buyers)
     answers.update(refused)
     rows = await _numbered(connection, making, now)
     await invoice_store.insert_invoices(connection, rows)
-    await invoice_store.insert_lines(connection, [line for each in making for line in _lines(each)])
+    await invoice_store.insert_lines(connection, [line for each in making for line in lines_of(each)])
+    await _freeze(connection, sealer, rows, terms, buyers)
     answers.update(await _issued(connection, making, rows, books, now))
     return [answers[place] for place in range(len(wishes))]
 
 
-async def _found(
-    connection: Connection,
-    sealer: Sealer,
-    wishes: Sequence[InvoiceWish],
-    terms: Mapping[LedgerKey, LedgerTerms],
-    now: datetime,
-) -> list[Found | Rejection]:
-    """What each wish's words mean; customers are made where the short form says so."""
-    made = [(wish.organization, wish.customer) for wish in wishes if wish.make_customer]
-    named = [(wish.organization, wish.customer) for wish in wishes if not wish.make_customer]
-    customers = await find_customers(connection, sealer, named) if named else {}
-    if made:
-        customers |= await found_or_made(connection, sealer, made, now)
-    products = await _products(connection, wishes)
-    rates = await _tax_rates(connection, wishes, products, now)
-    found: list[Found | Rejection] = []
-    for wish in wishes:
-        customer = customers.get((wish.organization, wish.customer))
-        if customer is None:
-            fault = Fault("/customer", f"is {wish.customer[:60]}")
-            found.append(reject("unknown-customer", errors=[fault]))
-            continue
-        of_ledger = terms[wish.organization, wish.ledger]
-        found.append(
-            Found(
-                customer["id"],
-                customer["currency"],
-                customer["payment_terms_days"],
-                of_ledger.functional_currency,
-                of_ledger.cash_rounding,
-                products.get(wish.organization, {}),
-                rates.get((wish.organization, tax_point_of(wish, now.date())), {}),
-                now.date(),
-            )
-        )
-    return found
-
-
-async def _products(connection: Connection, wishes: Sequence[InvoiceWish]) -> dict[str, dict[str, Row]]:
-    wanted: dict[str, set[str]] = {}
-    for wish in wishes:
-        if codes := wish.product_codes:
-            wanted.setdefault(wish.organization, set()).update(codes)
-    return {
-        organization: dict(await catalog_store.products_by_code(connection, organization, sorted(codes)))
-        for organization, codes in wanted.items()
-    }
-
-
-async def _tax_rates(
-    connection: Connection,
-    wishes: Sequence[InvoiceWish],
-    products: Mapping[str, Mapping[str, Row]],
-    now: datetime,
-) -> dict[tuple[str, date], dict[str, TaxTerms]]:
-    """Tax codes of lines and products by organization and tax point."""
-    wanted: dict[tuple[str, date], set[str]] = {}
-    for wish in wishes:
-        known = products.get(wish.organization, {})
-        codes = {known[code]["tax_rate"] for code in wish.product_codes if code in known} - {None}
-        codes |= set(wish.tax_codes)
-        if codes:
-            wanted.setdefault((wish.organization, tax_point_of(wish, now.date())), set()).update(codes)
-    rates: dict[tuple[str, date], dict[str, TaxTerms]] = {}
-    for (organization, on), codes in wanted.items():
-        rows = await catalog_store.tax_rates_on(connection, organization, sorted(codes), on)
-        rates[organization, on] = {
-            code: TaxTerms(row.category, row.rate, row.exemption_code, row.exemption_reason)  # type: ignore[arg-type] # the table's check holds it
-            for code, row in rows.items()
-        }
-    return rates
-
-
-async def _books(connection: Connection, making: Sequence[_Making]) -> Bookkeeping:
+async def _books(connection: Connection, making: Sequence[Making]) -> Bookkeeping:
     """What the posting rules have to know for those that are issued."""
     return await bookkeeping_for(connection, [_books_key(each) for each in making if each.is_issued])
 
 
-def _books_key(making: _Making) -> BooksKey:
+def _books_key(making: Making) -> BooksKey:
     planned = making.planned
     wish = planned.wish
     return BooksKey(wish.organization, wish.ledger, planned.totals.currency.code, planned.issued_on)
 
 
-def _that_can_be(making: Sequence[_Making], books: Bookkeeping) -> tuple[list[_Making], dict[int, Rejection]]:
-    """Those that can be booked, before any number is drawn; a missing rate is waited for."""
-    can: list[_Making] = []
+async def _buyers(connection: Connection, sealer: Sealer, making: Sequence[Making]) -> dict[Customer, bytes]:
+    """What is known of the customers of what is issued, who are held until the commit."""
+    return await issued_parties.hold(connection, sealer, [_customer(each) for each in making if each.is_issued])
+
+
+def _customer(making: Making) -> Customer:
+    return making.planned.wish.organization, making.planned.customer
+
+
+async def _freeze(
+    connection: Connection,
+    sealer: Sealer,
+    rows: Sequence[InvoiceRow],
+    terms: Mapping[LedgerKey, LedgerTerms],
+    buyers: Mapping[Customer, bytes],
+) -> None:
+    """Keeps seller and buyer of what is issued as they are known now."""
+    issued = [Issued(row.organization, row.id, row.ledger, row.customer) for row in rows if row.number is not None]
+    await issued_parties.freeze(connection, sealer, issued, terms, buyers)
+
+
+def _that_can_be(
+    making: Sequence[Making], books: Bookkeeping, buyers: Mapping[Customer, bytes]
+) -> tuple[list[Making], dict[int, Rejection]]:
+    """Those that can be booked and printed, before any number is drawn; a missing rate is waited for."""
+    can: list[Making] = []
     refused: dict[int, Rejection] = {}
     for each in making:
+        if each.is_issued and _customer(each) not in buyers:
+            refused[each.place] = reject("customer-erased", customer=str(each.planned.customer))
+            continue
         wish = _posting_wish(each, _PROVISIONAL, books) if each.is_issued else None
         why = prepare(wish, books).rejection if wish is not None else None
         if why is None or why.code == "rate-missing":
@@ -214,13 +167,13 @@ def _that_can_be(making: Sequence[_Making], books: Bookkeeping) -> tuple[list[_M
 
 
 async def issue_drafts(
-    connection: Connection, organization: str, invoices: Sequence[UUID], now: datetime
+    connection: Connection, sealer: Sealer, organization: str, invoices: Sequence[UUID], now: datetime
 ) -> list[Done | Rejection]:
     """Drafts get their numbers and are owed from now on; an answer for each at its place."""
     held = await invoice_store.lock_invoices(connection, [(organization, invoice) for invoice in invoices])
     terms = await ledger_terms(connection, [(organization, row["ledger"]) for row in held.values()])
     answers: dict[int, Done | Rejection] = {}
-    planned: list[_Making] = []
+    planned: list[Making] = []
     for place, invoice in enumerate(invoices):
         row = held.get((organization, invoice))
         if row is None:
@@ -233,7 +186,7 @@ async def issue_drafts(
         prefix = terms[organization, row["ledger"]].number_prefix
         made_at, version = row["created_at"], row["version"] + 1
         planned.append(
-            _Making(
+            Making(
                 place,
                 planned_of(row, await invoice_store.read_content(connection, (organization, invoice)), now.date()),
                 invoice,
@@ -244,10 +197,12 @@ async def issue_drafts(
             )
         )
     books = await _books(connection, planned)
-    making, cannot = _that_can_be(planned, books)
+    buyers = await _buyers(connection, sealer, planned)
+    making, cannot = _that_can_be(planned, books, buyers)
     answers.update(cannot)
     rows = await _numbered(connection, making, now)
     await invoice_store.issue_drafts(connection, rows)
+    await _freeze(connection, sealer, rows, terms, buyers)
     answers.update(
         {place: Done(done.body, OK) for place, done in (await _issued(connection, making, rows, books, now)).items()}
     )
@@ -277,7 +232,7 @@ def planned_of(row: Row, text: str, today: date) -> Planned:
     )
 
 
-async def _numbered(connection: Connection, making: Sequence[_Making], now: datetime) -> list[InvoiceRow]:
+async def _numbered(connection: Connection, making: Sequence[Making], now: datetime) -> list[InvoiceRow]:
     """The invoices' rows, with numbers for those that are issued: drawn last, in the order of the wishes."""
     wanted: dict[SeriesKey, int] = {}
     for each in making:
@@ -293,16 +248,17 @@ async def _numbered(connection: Connection, making: Sequence[_Making], now: date
             key = _series(each)
             following[key] += 1
             serial = following[key]
-        rows.append(_row(each, serial, now))
+        rows.append(row_of(each, serial, now))
     return rows
 
 
-def _series(making: _Making) -> SeriesKey:
+def _series(making: Making) -> SeriesKey:
     wish = making.planned.wish
     return wish.organization, wish.ledger, wish.series or INVOICE_SERIES, making.planned.issued_on.year
 
 
-def _row(making: _Making, serial: int | None, now: datetime) -> InvoiceRow:
+def row_of(making: Making, serial: int | None, now: datetime) -> InvoiceRow:
+    """An invoice as it is stored: a draft where it has no number."""
     planned, wish, found = making.planned, making.planned.wish, making.planned.totals
     _, _, series, year = _series(making)
     number = number_of(series, year, serial, making.prefix) if serial is not None else None
@@ -342,7 +298,7 @@ def _row(making: _Making, serial: int | None, now: datetime) -> InvoiceRow:
 
 
 async def _issued(
-    connection: Connection, making: Sequence[_Making], rows: Sequence[InvoiceRow], books: Bookkeeping, now: datetime
+    connection: Connection, making: Sequence[Making], rows: Sequence[InvoiceRow], books: Bookkeeping, now: datetime
 ) -> dict[int, Done]:
     """Tax rows, postings and facts of what is issued now, and everybody's answer."""
     taxes = {
@@ -358,7 +314,7 @@ async def _issued(
     for each, row in zip(making, rows, strict=True):
         told = {**row._asdict(), "paid": 0, "credited": 0, "written_off": 0, "version": each.version}
         of_row = [tax._asdict() for tax in taxes[each.place]]
-        lines = [line._asdict() for line in _lines(each)]
+        lines = [line._asdict() for line in lines_of(each)]
         answers[each.place] = Done(invoice_words(told, of_row, lines), CREATED)
         if each.is_issued:
             facts.append(announcing.invoice_issued(told, of_row, now))
@@ -366,7 +322,7 @@ async def _issued(
     return answers
 
 
-def _posting_wish(making: _Making, number: str, books: Bookkeeping) -> PostingWish | None:
+def _posting_wish(making: Making, number: str, books: Bookkeeping) -> PostingWish | None:
     """The entry that the issue asks for; none where nothing is owed."""
     planned = making.planned
     if not planned.totals.total:
@@ -383,7 +339,8 @@ def _posting_wish(making: _Making, number: str, books: Bookkeeping) -> PostingWi
     )
 
 
-def _lines(making: _Making) -> list[LineRow]:
+def lines_of(making: Making) -> list[LineRow]:
+    """Its lines as they are stored."""
     return [
         LineRow(
             making.planned.wish.organization,

@@ -3,12 +3,15 @@
     ask(wish) -> queue -> (one batch at a time) claim the keys, make the invoices, keep the answers, commit -> answers
 
 The numbers of a batch are drawn under their series' lock and released by one commit, so issuing does not wait for a
-disk write each time. Two wishes of one key in one batch: the second goes to the next and is told the first one's
-answer. What the database refuses by a guard is tried one by one, so that one wish cannot spoil the others.
+disk write each time. Who asks again as soon as it is answered comes when the next batch has just begun, so that half of
+them would always miss it: after a batch of several, the next waits a moment until as many are there. Two wishes of one
+key in one batch: the second goes to the next and is told the first one's answer. What the database refuses by a guard
+is tried one by one, so that one wish cannot spoil the others.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -24,6 +27,8 @@ from services.invoicing.invoices import make_invoices
 
 BATCH_MAX: Final = 200
 QUEUE_MAX: Final = 5_000
+LINGER_S: Final = 0.01
+"""How long a batch waits for as many as the one before had; one that was alone waits for nobody."""
 
 
 class _Queued(NamedTuple):
@@ -43,11 +48,13 @@ class IssueQueue:
         *,
         wake: Callable[[], None] = lambda: None,
         batch_max: int = BATCH_MAX,
+        linger_s: float = LINGER_S,
     ) -> None:
         self._pool, self._clock, self._sealer, self._wake = pool, clock, sealer, wake
-        self._batch_max = batch_max
+        self._batch_max, self._linger_s = batch_max, linger_s
         self._queue: list[_Queued] = []
         self._writing: asyncio.Task[None] | None = None
+        self._company, self._wanted, self._gathered = 0, 0, asyncio.Event()
 
     async def ask(self, wish: Wish, invoice: InvoiceWish) -> Outcome:
         """The one answer to a wish. Raises Transient where the database is away or too much waits."""
@@ -55,13 +62,17 @@ class IssueQueue:
             raise Transient("more invoices wait than can be issued now", retry_after_s=1)
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._queue.append(_Queued(wish, invoice, answer))
+        if len(self._queue) >= self._wanted:
+            self._gathered.set()
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
         return await answer
 
     async def _write(self) -> None:
         while self._queue:
+            await self._gather()
             batch = self._take()
+            self._company = len(batch) + len(self._queue)
             try:
                 await self._answer(batch)
             except BaseException as error:
@@ -70,6 +81,14 @@ class IssueQueue:
                     _fail(self._queue, error)
                     raise
             self._wake()
+
+    async def _gather(self) -> None:
+        """Those who were answered just now ask again in a moment: their wishes are written with those that wait."""
+        self._wanted = min(self._company, self._batch_max)
+        if len(self._queue) < self._wanted:
+            self._gathered.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._gathered.wait(), self._linger_s)
 
     def _take(self) -> list[_Queued]:
         """The next batch: of several wishes with one key the first."""

@@ -23,6 +23,8 @@ from services.invoicing.deliveries_consumer import DeliveriesConsumer
 from services.invoicing.delivering import Delivering
 from services.invoicing.facts_consumer import FactsConsumer
 from services.invoicing.gauge_reads import Underway, underway
+from services.invoicing.hashing import Hashing
+from services.invoicing.issued_parties import reseal_parties
 from services.invoicing.parked_sweep import ParkedSweep
 from services.invoicing.payment_effects import apply
 from services.invoicing.payments_consumer import PaymentsConsumer
@@ -133,7 +135,10 @@ async def start() -> int:
             "delivering": delivering.run,
             "tie-out": TieOutGauge(auditor).run,
             "tidying": Tidying(writer, now).run,
-            "resealing": Resealing(writer, sealer, [reseal_customers, reseal_secrets, reseal_webhooks]).run,
+            "hashing": Hashing(writer, sealer).run,
+            "resealing": Resealing(
+                writer, sealer, [reseal_customers, reseal_parties, reseal_secrets, reseal_webhooks]
+            ).run,
             "gauges": observing(auditor, {"writer": writer, "reader": reader, "auditor": auditor}),
         },
         closers=[

@@ -110,7 +110,7 @@ async def hold_documents(connection: Connection, keys: Sequence[Key]) -> None:
             split_part(p.document, '/', 2)::uuid as id
         from unnest($1::text::text[], $2::text::uuid[]) as wanted (organization, id)
         join postings p on p.organization = wanted.organization and p.id = wanted.id
-        where p.document like 'payment/%' or p.document like 'invoice/%'
+        where split_part(p.document, '/', 1) in ('payment', 'invoice')
         """,
         *array_columns(keys),
     )

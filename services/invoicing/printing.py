@@ -1,10 +1,12 @@
 """What is printed of a stored document: its row, its seller and its opened customer become one plain `PrintedInvoice`.
 
-What it came to is read as it was kept; nothing is added up again. A customer whose personal data was erased is printed
-by its id alone. A delivery within the EU is printed as delivered on the tax point, to the customer's address.
+What it came to is read as it was kept, with the parties as they were at issue; nothing is added up again. A customer
+whose personal data was erased is printed by its id alone. A delivery within the EU is printed as delivered on the tax
+point, to the customer's address.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -36,6 +38,11 @@ def printed_invoice(row: Row, seller: Mapping[str, Any], customer: Mapping[str, 
         creditor_reference=row["creditor_reference"],
         pay_to=_pay_to(seller),
     )
+
+
+def as_issued(row: Row, seller: Mapping[str, Any], customer: Mapping[str, Any]) -> PrintedInvoice:
+    """An invoice as it was printed at issue, whatever happened to it since."""
+    return replace(printed_invoice(row, seller, customer), note="")
 
 
 def printed_note(row: Row, invoice: Row, seller: Mapping[str, Any], customer: Mapping[str, Any]) -> PrintedInvoice:

@@ -122,8 +122,11 @@ def add_write(app: App, tools: Tools, write: Write) -> None:
 
 
 def _own_key(request: Request, body: Any) -> str:
-    """The key of a wish without one: its `client_ref` at this address (an order's invoice and payment may share it)."""
-    reference = getattr(body, "client_ref", None)
+    """The key of a wish without one: its `client_ref` at this address (an order's invoice and payment may share it).
+
+    What replaces something has none: it is asked again with another version, and its reference stays.
+    """
+    reference = getattr(body, "client_ref", None) if request.method == "POST" else None
     return str(new_id()) if reference is None else f"{request.url.path} {reference}"
 
 

@@ -159,6 +159,30 @@ async def test_a_call_wakes_it_before_the_poll(dsn: str, pool: db.Pool) -> None:
         await running
 
 
+async def test_while_commits_follow_one_another_rounds_are_paced(dsn: str, pool: db.Pool) -> None:
+    rounds: list[int] = []
+    stopping = asyncio.Event()
+
+    async def publish(messages: Sequence[Message]) -> None:
+        rounds.append(len(messages))
+
+    relay = outbox.Relay(dsn, publish, name="test", poll_s=60, pace_s=1)
+    running = asyncio.create_task(relay.run(stopping))
+    for number in range(5):
+        await put(pool, message(b"%d" % number))
+        relay.wake()
+        async with asyncio.timeout(5):
+            while not rounds:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        while sum(rounds) < 5:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    stopping.set()
+    async with asyncio.timeout(5):
+        await running
+    assert rounds == [1, 4]
+
+
 async def test_an_oversize_message_is_refused_when_it_is_put(pool: db.Pool) -> None:
     with pytest.raises(OversizeMessage):
         await put(pool, message(b"x" * (512 * 1024 + 1)))

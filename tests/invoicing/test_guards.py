@@ -25,7 +25,17 @@ REFUSED = [
     ("written off without a write-off",
      f"update invoices set written_off = 100, version = 9 {BOOKED}", "allocations_add_up"),
     ("a change without a version", f"update invoices set posting = 'none' {BOOKED}", "version_conflict"),
-    ("an invoice gone", "delete from invoices", None),
+    ("an issued invoice gone", f"delete from invoices {BOOKED}", "issued_is_fixed"),
+    ("its parties gone", "delete from issued_parties", None),
+    ("its parties of another customer", "update issued_parties set customer = gen_random_uuid()", None),
+    ("another seller under the same key", "update issued_parties set seller = 'x'", "issued_is_fixed"),
+    ("another buyer under the same key", "update issued_parties set buyer = 'x'", "issued_is_fixed"),
+    ("a buyer back that was erased",
+     "update issued_parties set buyer = null, erased_at = now();"
+     "update issued_parties set buyer = 'x', erased_at = null", "issued_is_fixed"),
+    ("another hash of a document that has one",
+     "update issued_parties set document_hash = sha256('a'), document_form = 1;"
+     "update issued_parties set document_hash = sha256('b')", "issued_is_fixed"),
     ("numbers taken back", "update number_series set last = 0", "numbers_fall"),
     ("a line added to what is issued",
      "insert into invoice_lines select organization, id, 9, 'x', 1, 1, null, null, 0, 0, 0, null, null from invoices "

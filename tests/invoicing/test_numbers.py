@@ -92,6 +92,21 @@ async def test_invoices_that_arrive_together_are_committed_together(writer: Pool
     assert len({row["written"] for row in rows}) <= 3
 
 
+async def test_who_asks_again_after_an_answer_joins_the_next_batch(writer: Pool) -> None:
+    acme = await company(writer)
+    queue = IssueQueue(writer, now, acme.sealer, linger_s=10)
+
+    async def ask_again_and_again(place: int) -> None:
+        for time in range(3):
+            await asyncio.sleep(0.003 * place if time else 0)
+            wish = Wish(Asker("demo", "api/alice"), f"{place}/{time}", fingerprint_of("same"))
+            await queue.ask(wish, acme.wish())
+
+    await asyncio.gather(*(ask_again_and_again(place) for place in range(20)))
+    rows = await acme.all("select distinct xmin::text from invoices")
+    assert len(rows) == 3
+
+
 async def test_50_copies_of_one_wish_are_one_invoice(writer: Pool) -> None:
     acme = await company(writer)
     queues = [IssueQueue(writer, now, acme.sealer) for _ in range(5)]

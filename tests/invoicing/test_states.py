@@ -15,6 +15,7 @@ USD = ISO_4217["USD"]
 Rule = Callable[..., Amounts | Rejection]
 RULES: dict[str, Rule] = {
     "issue": domain.issue,
+    "redraw": domain.redraw,
     "void": domain.void,
     "allocate": domain.allocate,
     "unallocate": domain.unallocate,
@@ -33,10 +34,13 @@ draft  100   0   0   0            | allocate 10             | not-issued
 draft  100   0   0   0            | credit 10               | not-issued
 draft  100   0   0   0            | write-off 10            | not-issued
 void   100   0   0   0            | issue                   | not-a-draft status=void
+void   100   0   0   0            | redraw                  | not-a-draft status=void
 void   100   0   0   0            | void                    | invoice-void
 void   100   0   0   0            | allocate 10             | invoice-void
 void   100   0   0   0            | write-off               | invoice-void
 owed   100   0   0   0            | issue                   | not-a-draft status=issued
+owed   100   0   0   0            | redraw                  | not-a-draft status=issued
+owed   100 100   0   0            | redraw                  | not-a-draft status=paid
 owed   100   0   0   0            | void                    | void        0   0   0
 owed   100  10   0   0            | void                    | void-not-allowed paid=0.10
 owed   100   0  10   0            | void                    | void-not-allowed credited=0.10
@@ -138,11 +142,11 @@ def test_the_rules_lead_exactly_where_the_table_says() -> None:
         starts = [standing("draft", Amounts(total)), standing("void", Amounts(total))]
         starts += [standing("owed", amounts) for amounts in _worlds(total)]
         for start, rule, amount in product(starts, RULES, range(total + 2)):
-            arguments = () if rule in ("issue", "void") else (amount,)
+            arguments = () if rule in ("issue", "redraw", "void") else (amount,)
             after = RULES[rule](start, *arguments)
             if isinstance(after, Amounts):
                 assert after.total == after.paid + after.credited + after.written_off + after.open
-                met.add((start.status, status_of(after, is_draft=False, is_void=rule == "void")))
+                met.add((start.status, status_of(after, is_draft=rule == "redraw", is_void=rule == "void")))
     assert met == {pair for pair, reason in TRANSITIONS.items() if reason is not None}
 
 

@@ -145,4 +145,7 @@ def _template() -> Environment:
     return environment
 
 
+FORM: Final = 1
+"""The number of this form: whoever changes what a page looks like gives the next one, since hashes name it."""
+
 _TEMPLATE: Final = _template().get_template("document.html")
