@@ -32,7 +32,7 @@ from services.invoicing.drafts import TaxTerms
 from services.invoicing.invoice_plans import InvoiceWish, LineWish
 from services.invoicing.issuing import IssueQueue
 from services.invoicing.receivable_reads import as_reader
-from services.invoicing.words import allocation_words, invoice_words
+from services.invoicing.words import allocation_words, invoice_terms_words, invoice_words, settlement_words
 from services.invoicing.writing import PREFIX, Asked, Tools, Write, add_write
 
 Reads = Annotated[Caller, requires("invoice:read")]
@@ -84,10 +84,15 @@ class InvoiceApi:
             taxes = await receivable_reads.read_taxes(connection, organization, id)
             lines = await receivable_reads.read_lines(connection, organization, id)
             placed = await receivable_reads.list_allocations(connection, organization, invoice=id)
+            terms = await receivable_reads.read_terms(connection, organization, id)
+            settlements = await receivable_reads.list_settlements(connection, organization, id)
         if row is None:
             raise Problem(404, "unknown-invoice", "There is no such invoice.", facts={"invoice": str(id)})
         told = invoice_words(row, taxes, lines)
-        return {**told, "allocations": [allocation_words(each, row["currency"]) for each in placed]}
+        early = None if terms is None else invoice_terms_words(terms, row["currency"])
+        allocations = [allocation_words(each, row["currency"]) for each in placed]
+        others = [settlement_words(each, row["currency"]) for each in settlements]
+        return {**told, "allocations": allocations, "settlements": others, "early_payment": early}
 
     async def list(
         self, caller: Reads, customer: UUID | None = None, status: Status | None = None, ledger: str | None = None,
@@ -126,11 +131,17 @@ def invoice_wish(organization: str, body: InvoiceBody) -> InvoiceWish:
         prices_include_tax=body.prices_include_tax,
         discount=body.discount,
         withholding_percent=_number(body.withholding_percent),
+        early_payment=_early_payment(body),
         issue=is_short if body.issue is None else body.issue,
         series=body.series,
         client_ref=body.client_ref,
         description=body.description,
     )
+
+
+def _early_payment(body: InvoiceBody) -> tuple[Decimal, int] | None:
+    early = body.early_payment
+    return None if early is None else (Decimal(early.percent), early.within_days)
 
 
 def _line(line: LineBody, at: str) -> LineWish:

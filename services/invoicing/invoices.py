@@ -30,6 +30,7 @@ from services.invoicing import (
     domain,
     entries,
     invoice_store,
+    settlement_store,
 )
 from services.invoicing.arithmetic import Totals
 from services.invoicing.asking import CREATED, OK, Done
@@ -38,12 +39,14 @@ from services.invoicing.catalog_store import LedgerKey, LedgerTerms, ledger_term
 from services.invoicing.customers import find_customers, found_or_made
 from services.invoicing.domain import Amounts, Standing, status_of
 from services.invoicing.drafts import TaxTerms
+from services.invoicing.early_payment import Terms
 from services.invoicing.invoice_plans import Found, InvoiceWish, Planned, plan, tax_point_of
 from services.invoicing.invoice_store import InvoiceRow, LineRow, SeriesKey, TaxRow
 from services.invoicing.kept_totals import invoice_of, kept_invoice
 from services.invoicing.posting_requests import PostingWish, document_name, posting_id, prepare, want
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
+from services.invoicing.settlement_store import TermsRow
 from services.invoicing.words import invoice_words
 
 INVOICE_SERIES: Final = "invoices"
@@ -108,6 +111,7 @@ async def make_invoices(
     rows = await _numbered(connection, making, now)
     await invoice_store.insert_invoices(connection, rows)
     await invoice_store.insert_lines(connection, [line for each in making for line in _lines(each)])
+    await settlement_store.insert_terms(connection, [row for each in making for row in _terms(each)])
     answers.update(await _issued(connection, making, rows, books, now))
     return [answers[place] for place in range(len(wishes))]
 
@@ -145,9 +149,15 @@ async def _found(
                 products.get(wish.organization, {}),
                 rates.get((wish.organization, tax_point_of(wish, now.date())), {}),
                 now.date(),
+                _customer_terms(customer),
             )
         )
     return found
+
+
+def _customer_terms(customer: Row) -> Terms | None:
+    percent = customer["discount_percent"]
+    return None if percent is None else Terms(percent, customer["discount_days"])
 
 
 async def _products(connection: Connection, wishes: Sequence[InvoiceWish]) -> dict[str, dict[str, Row]]:
@@ -402,6 +412,12 @@ def _lines(making: _Making) -> list[LineRow]:
         )
         for place, line in enumerate(making.planned.totals.lines, 1)
     ]
+
+
+def _terms(making: _Making) -> list[TermsRow]:
+    terms = making.planned.early_payment
+    organization = making.planned.wish.organization
+    return [] if terms is None else [TermsRow(organization, making.id, terms.percent, terms.within_days)]
 
 
 def tax_rows(organization: str, document: UUID, found: Totals | Any) -> list[TaxRow]:
