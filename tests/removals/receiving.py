@@ -72,6 +72,13 @@ RECEIVING = [
         "a tax row added",
     ),
     _row(
+        "sql-undoing",
+        "An undoing is of the allocation it names.",
+        "where a.undoes is not null",
+        "where false and a.undoes is not null",
+        "an undoing of another amount",
+    ),
+    _row(
         "sql-payment-is-fixed",
         "What was received stays what it is.",
         "create trigger guard_payment before update on payments for each row execute function guard_payment();",

@@ -13,14 +13,6 @@ def _row(name: str, guard: str, old: str, new: str, *cases: str) -> Removal:
 
 
 SETTLING = [
-    Removal(
-        "sql-undoing",
-        "An undoing is of the allocation it names.",
-        SQL,
-        "where a.undoes is not null",
-        "where false and a.undoes is not null",
-        ("tests/invoicing/test_guards.py::test_the_database_refuses[an undoing of another amount]",),
-    ),
     _row("sql-discount-terms", "No discount without terms.", "    if not found then\n", "    if false then\n",
          "a discount without terms"),
     _row("sql-discount-in-time", "No discount after its last day.", "new.paid_on > terms.until", "false",
