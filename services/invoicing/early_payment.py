@@ -8,10 +8,11 @@ A payment that is whole needs no discount, and one that leaves more open than th
 is a part payment. Amounts are minor units.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
 from libs.common.errors import Fault, Rejection
 from libs.common.money import Currency, Rounding, round_ratio, to_text
@@ -37,6 +38,11 @@ def as_terms(percent: Decimal, within_days: int) -> Terms | Rejection | None:
         said = f"is {percent:f}"
         return reject("discount-terms-out-of-range", errors=[Fault("/early_payment/percent", said)])
     return Terms(percent, within_days) if percent else None
+
+
+def kept_terms(kept: Mapping[str, Any] | None) -> Terms | None:
+    """Terms as an invoice's content keeps them."""
+    return None if kept is None else Terms(Decimal(kept["percent"]), kept["within_days"])
 
 
 @dataclass(frozen=True, slots=True)

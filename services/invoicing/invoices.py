@@ -39,7 +39,7 @@ from services.invoicing.catalog_store import LedgerKey, LedgerTerms, ledger_term
 from services.invoicing.customers import find_customers, found_or_made
 from services.invoicing.domain import Amounts, Standing, status_of
 from services.invoicing.drafts import TaxTerms
-from services.invoicing.early_payment import Terms
+from services.invoicing.early_payment import Terms, kept_terms
 from services.invoicing.invoice_plans import Found, InvoiceWish, Planned, plan, tax_point_of
 from services.invoicing.invoice_store import InvoiceRow, LineRow, SeriesKey, TaxRow
 from services.invoicing.kept_totals import invoice_of, kept_invoice
@@ -47,7 +47,7 @@ from services.invoicing.posting_requests import PostingWish, document_name, post
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
 from services.invoicing.settlement_store import TermsRow
-from services.invoicing.words import invoice_words
+from services.invoicing.words import early_payment_words, invoice_words
 
 INVOICE_SERIES: Final = "invoices"
 CREDIT_SERIES: Final = "credit-notes"
@@ -283,7 +283,13 @@ def planned_of(row: Row, text: str, today: date) -> Planned:
     issued_on = row["issued_on"] or today
     due_on = row["due_on"] or date.fromordinal(issued_on.toordinal() + content["payment_terms_days"])
     return Planned(
-        wish, row["customer"], issued_on, row["tax_point_on"] or issued_on, due_on, invoice_of(content["totals"])
+        wish,
+        row["customer"],
+        issued_on,
+        row["tax_point_on"] or issued_on,
+        due_on,
+        invoice_of(content["totals"]),
+        kept_terms(content.get("early_payment")),
     )
 
 
@@ -320,6 +326,7 @@ def _row(making: _Making, serial: int | None, now: datetime) -> InvoiceRow:
     content = {
         "series": wish.series,
         "payment_terms_days": (planned.due_on - planned.issued_on).days,
+        "early_payment": _kept(planned.early_payment),
         "totals": kept_invoice(found),
     }
     issued = serial is not None
@@ -412,6 +419,10 @@ def _lines(making: _Making) -> list[LineRow]:
         )
         for place, line in enumerate(making.planned.totals.lines, 1)
     ]
+
+
+def _kept(terms: Terms | None) -> dict[str, Any] | None:
+    return None if terms is None else early_payment_words(terms.percent, terms.within_days)
 
 
 def _terms(making: _Making) -> list[TermsRow]:

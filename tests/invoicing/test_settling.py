@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import aiohttp
 import asyncpg
 import pytest
 
@@ -143,6 +144,9 @@ async def test_a_discount_by_hand(service: Service) -> None:
     assert (rest["total"], rest["net"], rest["tax"], rest["invoice"]["open"]) == ("1.40", "1.20", "0.20", "117.60")
     _, read, _ = await service.send("GET", f"/invoices/{made['id']}")
     assert read["early_payment"] == {"percent": "2", "within_days": 10, "until": "2026-03-12", "taken": "2.40"}
+    page = f"{service.url}/api/v1/invoices/{made['id']}/document"
+    async with aiohttp.ClientSession(headers=service.headers()) as session, session.get(page) as answer:
+        assert "2 % less if it is paid by 2026-03-12." in await answer.text()
     back = await did(service, f"/discounts/{part['id']}/take-back", None, 200)
     assert (back["undoes"], back["invoice"]["open"]) == (part["id"], "118.60")
     assert (await did(service, f"/discounts/{part['id']}/take-back", None, 409))["code"] == "already-undone"
