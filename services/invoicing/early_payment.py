@@ -40,9 +40,19 @@ def as_terms(percent: Decimal, within_days: int) -> Terms | Rejection | None:
     return Terms(percent, within_days) if percent else None
 
 
-def kept_terms(kept: Mapping[str, Any] | None) -> Terms | None:
+def some_terms(percent: Decimal | None, within_days: int | None) -> Terms | None:
+    """Terms as a customer has them, both or neither."""
+    return None if percent is None or within_days is None else Terms(percent, within_days)
+
+
+def kept(terms: Terms | None) -> dict[str, Any] | None:
     """Terms as an invoice's content keeps them."""
-    return None if kept is None else Terms(Decimal(kept["percent"]), kept["within_days"])
+    return None if terms is None else {"percent": f"{terms.percent:f}", "within_days": terms.within_days}
+
+
+def kept_terms(content: Mapping[str, Any] | None) -> Terms | None:
+    """The terms that were kept."""
+    return None if content is None else Terms(Decimal(content["percent"]), content["within_days"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from services.invoicing.catalog_store import LedgerKey, LedgerTerms, ledger_term
 from services.invoicing.customers import find_customers, found_or_made
 from services.invoicing.domain import Amounts, Standing, status_of
 from services.invoicing.drafts import TaxTerms
-from services.invoicing.early_payment import Terms, kept_terms
+from services.invoicing.early_payment import kept, kept_terms, some_terms
 from services.invoicing.invoice_plans import Found, InvoiceWish, Planned, plan, tax_point_of
 from services.invoicing.invoice_store import InvoiceRow, LineRow, SeriesKey, TaxRow
 from services.invoicing.kept_totals import invoice_of, kept_invoice
@@ -47,7 +47,7 @@ from services.invoicing.posting_requests import PostingWish, document_name, post
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
 from services.invoicing.settlement_store import TermsRow
-from services.invoicing.words import early_payment_words, invoice_words
+from services.invoicing.words import invoice_words
 
 INVOICE_SERIES: Final = "invoices"
 CREDIT_SERIES: Final = "credit-notes"
@@ -111,7 +111,12 @@ async def make_invoices(
     rows = await _numbered(connection, making, now)
     await invoice_store.insert_invoices(connection, rows)
     await invoice_store.insert_lines(connection, [line for each in making for line in _lines(each)])
-    await settlement_store.insert_terms(connection, [row for each in making for row in _terms(each)])
+    terms_rows = [
+        TermsRow(each.planned.wish.organization, each.id, early.percent, early.within_days)
+        for each in making
+        if (early := each.planned.early_payment) is not None
+    ]
+    await settlement_store.insert_terms(connection, terms_rows)
     answers.update(await _issued(connection, making, rows, books, now))
     return [answers[place] for place in range(len(wishes))]
 
@@ -149,15 +154,10 @@ async def _found(
                 products.get(wish.organization, {}),
                 rates.get((wish.organization, tax_point_of(wish, now.date())), {}),
                 now.date(),
-                _customer_terms(customer),
+                some_terms(customer["discount_percent"], customer["discount_days"]),
             )
         )
     return found
-
-
-def _customer_terms(customer: Row) -> Terms | None:
-    percent = customer["discount_percent"]
-    return None if percent is None else Terms(percent, customer["discount_days"])
 
 
 async def _products(connection: Connection, wishes: Sequence[InvoiceWish]) -> dict[str, dict[str, Row]]:
@@ -326,7 +326,7 @@ def _row(making: _Making, serial: int | None, now: datetime) -> InvoiceRow:
     content = {
         "series": wish.series,
         "payment_terms_days": (planned.due_on - planned.issued_on).days,
-        "early_payment": _kept(planned.early_payment),
+        "early_payment": kept(planned.early_payment),
         "totals": kept_invoice(found),
     }
     issued = serial is not None
@@ -419,16 +419,6 @@ def _lines(making: _Making) -> list[LineRow]:
         )
         for place, line in enumerate(making.planned.totals.lines, 1)
     ]
-
-
-def _kept(terms: Terms | None) -> dict[str, Any] | None:
-    return None if terms is None else early_payment_words(terms.percent, terms.within_days)
-
-
-def _terms(making: _Making) -> list[TermsRow]:
-    terms = making.planned.early_payment
-    organization = making.planned.wish.organization
-    return [] if terms is None else [TermsRow(organization, making.id, terms.percent, terms.within_days)]
 
 
 def tax_rows(organization: str, document: UUID, found: Totals | Any) -> list[TaxRow]:
