@@ -6,18 +6,21 @@ A reference is free text from a bank. It names an invoice where the invoice's nu
 in it as words of its own: case, spaces and punctuation between them do not count, the longest match wins, and a number
 of fewer than four letters and digits counts only where it is the whole text. `names_in` gives what to look up.
 What is left over when every invoice is settled is the customer's credit where the reference named an invoice (it was
-overpaid), else it is unapplied, and `reason` says why. Where money goes back, `unwind` takes it from where it still is:
-unapplied first, then credit, then the newest allocations. Pure, and the same for any order of its arguments.
+overpaid), else it is unapplied, and `reason` says why. A payment that is short by no more than its invoices' discounts
+for early payment settles them (`early_payment.missing`). Where money goes back, `unwind` takes it from where it still
+is: unapplied first, then credit, then the newest allocations; where it comes again after all, `put_back` puts it where
+it was. Pure, and the same for any order of its arguments.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
 from libs.common.errors import Fault, Rejection
 from libs.common.money import Currency, to_text
+from services.invoicing.early_payment import missing
 from services.invoicing.rejections import reject
 
 WORDS_MAX = 100
@@ -31,7 +34,8 @@ _WORD = re.compile(r"[^\W_]+")
 
 @dataclass(frozen=True, slots=True)
 class OpenInvoice:
-    """An invoice that is owed, as far as placing a payment goes. `open` in minor units."""
+    """An invoice that is owed, as far as placing a payment goes. `open`, and the discount that it may take, in minor
+    units."""
 
     id: str
     number: str
@@ -41,11 +45,12 @@ class OpenInvoice:
     open: int
     due_on: date
     issued_on: date
+    discount: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a payment goes: `allocations` (invoice id, amount), and what is left.
+    """Where a payment goes: `allocations` (invoice id, amount), what is left, and the discounts that it takes.
 
     `customer` is whose it is, None while nobody knows; `to_credit` is never without one.
     """
@@ -55,6 +60,7 @@ class Placement:
     to_credit: int
     reason: str | None
     customer: str | None
+    discounts: tuple[tuple[str, int], ...] = ()
 
 
 class _Name(NamedTuple):
@@ -123,16 +129,25 @@ def allocate(
     whose = customer if customer is not None else _only([invoice.customer for invoice in payable])
     rest = [invoice for invoice in invoices if invoice.customer == whose and invoice.currency == currency]
     queue = [*payable, *sorted((each for each in rest if each not in payable), key=_oldest)]
+    discounts = _discounts(payment_amount, queue, len(payable))
     left, allocations = payment_amount, []
     for invoice in queue:
-        part = min(left, invoice.open)
+        part = min(left, invoice.open - discounts.get(invoice.id, 0))
         if part:
             allocations.append((invoice.id, part))
             left -= part
     is_overpaid = whose is not None and any(invoice.customer == whose for invoice in payable)
     to_credit = left if is_overpaid else 0
     reason = _reason(reference, currency, whose, called, payable) if left - to_credit else None
-    return Placement(tuple(allocations), left - to_credit, to_credit, reason, whose)
+    return Placement(tuple(allocations), left - to_credit, to_credit, reason, whose, tuple(discounts.items()))
+
+
+def _discounts(amount: int, queue: Sequence[OpenInvoice], named_count: int) -> dict[str, int]:
+    """What a payment takes off by invoice, paid early; where nothing may be taken off, nothing is tried."""
+    if not any(invoice.discount for invoice in queue):
+        return {}
+    taken = missing(amount, [(invoice.open, invoice.discount) for invoice in queue], named_count)
+    return {invoice.id: part for invoice, part in zip(queue, taken or (), strict=False) if part}
 
 
 def _oldest(invoice: OpenInvoice) -> tuple[date, date, str, str]:
@@ -199,3 +214,16 @@ def unwind(kept: Kept, amount: int, currency: Currency) -> Kept | Rejection:
             allocations.append((allocation, part))
             left -= part
     return Kept(unapplied, credit, tuple(allocations))
+
+
+def put_back(taken: Kept, open_: Mapping[str, int]) -> Kept:
+    """Where money that was `taken` and comes again goes: where it was. Of its allocations, which are by invoice here,
+    as much as is `open_` of each, in the order in which they were taken off; the rest is unapplied."""
+    left, allocations, elsewhere = dict(open_), [], 0
+    for invoice, amount in taken.allocations:
+        part = min(amount, left.get(invoice, 0))
+        if part:
+            allocations.append((invoice, part))
+            left[invoice] -= part
+        elsewhere += amount - part
+    return Kept(taken.unapplied + elsewhere, taken.credit, tuple(allocations))

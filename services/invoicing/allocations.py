@@ -4,11 +4,12 @@
     apply_credit a customer's credit -> its invoices
 
 An allocation is never changed: what takes it back is another row that names it, dated; what takes back a part of it
-takes back the whole and allocates the rest anew.
+takes back the whole and allocates the rest anew. A payment that came in time takes its early-payment discount then too,
+where it leaves no more open than that; taken back, the discount is lost.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from uuid import UUID
 
@@ -19,8 +20,9 @@ from libs.common.money import ISO_4217, Currency, to_text
 from libs.common.outbox import put
 from services.invoicing import announcing, domain, entries, invoice_store, payment_store, posting_store
 from services.invoicing.asking import CREATED, OK, Done
-from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
-from services.invoicing.cash_standing import cash_tax
+from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
+from services.invoicing.cash_standing import CashTax, cash_tax
+from services.invoicing.discounting import Cause, Discounted, lose, store_discounts, take_where_short
 from services.invoicing.domain import Standing
 from services.invoicing.entry_drafts import EntryDraft, Part
 from services.invoicing.invoice_store import InvoiceKey
@@ -126,7 +128,10 @@ async def allocate(
     }
     key = BooksKey(organization, row["ledger"], row["currency"], on)
     books = await bookkeeping_for(connection, [key])
-    due = await due_by_row(connection, books, plan, rows)
+    tax = await cash_tax(connection, books, plan.rows.values())
+    if (waits := tax.unknown(plan.rows)) is not None:
+        return waits
+    due = due_by_row(tax, plan, rows)
     wishes_ = []
     for each in rows:
         invoice = plan.rows[organization, each.invoice]
@@ -141,11 +146,17 @@ async def allocate(
                 [issue_posting(organization, each.invoice, invoice["created_at"]), payment_posting(row)],
             )
         )  # fmt: skip
+    standings = dict(plan.standings)
+    cause = Cause(now, f"allocations/{new_id()}")
+    discounted = await take_where_short(connection, row, plan.rows, standings, tax, cause, on, now)
+    if isinstance(discounted, Rejection):
+        return discounted
     await payment_store.store_placing(connection, organization, payment, after)
-    await store_standings(connection, plan.standings)
-    await payment_store.insert_allocations(connection, rows)
-    await want(connection, [prepare(wish, books) for wish in wishes_], now)
-    await tell_paid(connection, plan, payment, now)
+    await store_discounts(connection, discounted)
+    await store_standings(connection, standings)
+    await payment_store.insert_allocations(connection, [*rows, *(each.allocation for each in discounted)])
+    await want(connection, [*(prepare(wish, books) for wish in wishes_), *(each.posting for each in discounted)], now)
+    await tell_paid(connection, replace(plan, standings=standings), payment, now, discounted)
     return Done(payment_words(after, [each._asdict() for each in rows]), CREATED)
 
 
@@ -183,16 +194,24 @@ async def unallocate(
     }
     key = BooksKey(organization, row["ledger"], row["currency"], on)
     books = await bookkeeping_for(connection, [key])
+    of = organization, known["invoice"]
     tax = await cash_tax(connection, books, [invoice])
-    due = tax.due((organization, known["invoice"]), standing_of(invoice).amounts, after)
+    if (waits := tax.unknown([of])) is not None:
+        return waits
+    due = tax.due(of, standing_of(invoice).amounts, after)
     draft = entries.unallocation_entry(row, invoice["customer"], amount, invoice["number"], on, books.books(key), due)
     if isinstance(draft, Rejection):
         return draft
     wish = await money_wish(connection, row, f"unallocation/{undoing.id}", now, draft, [payment_posting(row)])
+    standings = {of: stands}
+    lost = await lose(connection, {of: invoice}, standings, tax, Cause(now, f"unallocation/{undoing.id}"), on, now)
+    if isinstance(lost, Rejection):
+        return lost
     await payment_store.store_placing(connection, organization, payment, placed)
-    await store_standings(connection, {(organization, known["invoice"]): stands})
-    await payment_store.insert_allocations(connection, [undoing])
-    await want(connection, [prepare(wish, books)], now)
+    await store_discounts(connection, lost)
+    await store_standings(connection, standings)
+    await payment_store.insert_allocations(connection, [undoing, *(each.allocation for each in lost)])
+    await want(connection, [prepare(wish, books), *(each.posting for each in lost)], now)
     return Done(allocation_words(undoing._asdict(), row["currency"]), OK)
 
 
@@ -229,11 +248,9 @@ async def apply_credit(
     key = BooksKey(organization, ledger, currency.code, on)
     books = await bookkeeping_for(connection, [key])
     tax = await cash_tax(connection, books, plan.rows.values())
-    due = [
-        part
-        for of, standing in plan.standings.items()
-        for part in tax.due(of, standing_of(plan.rows[of]).amounts, standing.amounts)
-    ]
+    if (waits := tax.unknown(plan.rows)) is not None:
+        return waits
+    due = tax.due_between(plan.rows, plan.standings)
     draft = entries.credit_applied_entry(customer, plan.amount, currency, on, books.books(key), due)
     if isinstance(draft, Rejection):
         return draft
@@ -280,11 +297,8 @@ def _oldest_first(
     return wishes
 
 
-async def due_by_row(
-    connection: Connection, books: Bookkeeping, plan: Plan, rows: Sequence[AllocationRow]
-) -> dict[UUID, list[Part]]:
+def due_by_row(tax: CashTax, plan: Plan, rows: Sequence[AllocationRow]) -> dict[UUID, list[Part]]:
     """The tax that each allocation makes due, one after the other."""
-    tax = await cash_tax(connection, books, plan.rows.values())
     standings = {key: standing_of(row) for key, row in plan.rows.items()}
     due: dict[UUID, list[Part]] = {}
     for row in rows:
@@ -329,8 +343,14 @@ async def money_wish(
     )
 
 
-async def tell_paid(connection: Connection, plan: Plan, payment: UUID | None, now: datetime) -> None:
-    """Facts of invoices that something was put on."""
+async def tell_paid(
+    connection: Connection,
+    plan: Plan,
+    payment: UUID | None,
+    now: datetime,
+    discounted: Sequence[Discounted] = (),
+) -> None:
+    """Facts of invoices that something was put on, and of what was taken off them for that."""
     amounts: dict[UUID, int] = {}
     for invoice, amount in plan.parts:
         amounts[invoice] = amounts.get(invoice, 0) + amount
@@ -338,4 +358,8 @@ async def tell_paid(connection: Connection, plan: Plan, payment: UUID | None, no
     for key, standing in plan.standings.items():
         row = changed_row(plan.rows[key], standing)
         facts.append(announcing.invoice_changed("paid", row, now, amounts[key[1]], payment_id=payment))
+    for taken in discounted:
+        key = taken.row.organization, taken.row.invoice
+        row = changed_row(plan.rows[key], plan.standings[key])
+        facts.append(announcing.invoice_changed("credited", row, now, taken.row.total, credit_note_id=None))
     await put(connection, facts)

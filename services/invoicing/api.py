@@ -16,6 +16,7 @@ from services.invoicing.parked_api import ParkedApi
 from services.invoicing.parking import Apply
 from services.invoicing.payment_api import PaymentApi
 from services.invoicing.posting_api import PostingApi
+from services.invoicing.settlement_api import SettlementApi
 from services.invoicing.tie_out_api import TieOutApi
 from services.invoicing.webhook_api import WebhookApi
 from services.invoicing.webhook_intake import Intake
@@ -37,6 +38,7 @@ class InvoicingApi:
         InvoiceApi(tools, queue).add_to(app)
         CreditNoteApi(tools).add_to(app)
         PaymentApi(tools).add_to(app)
+        SettlementApi(tools).add_to(app)
         PostingApi(tools).add_to(app)
         AgeingApi(tools).add_to(app)
         DocumentApi(tools).add_to(app)

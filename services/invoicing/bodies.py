@@ -46,6 +46,14 @@ class AddressBody(_Body):
 
 
 @dataclass(slots=True, kw_only=True)
+class EarlyPaymentBody(_Body):
+    """So many percent off where all is paid within so many days from the invoice's day."""
+
+    percent: NumberText
+    within_days: Annotated[int, Ge(0), Le(3650)]
+
+
+@dataclass(slots=True, kw_only=True)
 class CustomerBody(_Body):
     """A customer; `tax_ids` by their scheme ({"VAT": "DE123456789"})."""
 
@@ -56,6 +64,7 @@ class CustomerBody(_Body):
     contact: ShortText | None = None
     currency: CurrencyText | None = None
     payment_terms_days: Annotated[int, Ge(0), Le(3650)] = 30
+    early_payment: EarlyPaymentBody | None = None
     external_id: ShortText | None = None
 
 
@@ -70,6 +79,7 @@ class CustomerPatchBody(_Body):
     contact: ShortText | None = None
     currency: CurrencyText | None = None
     payment_terms_days: Annotated[int, Ge(0), Le(3650)] | None = None
+    early_payment: EarlyPaymentBody | None = None
     external_id: ShortText | None = None
     expected_version: Version | None = None
 
@@ -206,7 +216,7 @@ class InvoiceBody(_Body):
     """An invoice with its lines; or, in the short form, a customer's name and a total, issued at once.
 
     `customer` is an id or a name; in the short form a name that nobody has yet is a new customer's. Beside lines
-    `total` is checked.
+    `total` is checked. Without terms for early payment the customer's hold.
     """
 
     customer: ShortText
@@ -220,6 +230,7 @@ class InvoiceBody(_Body):
     prices_include_tax: bool = False
     discount: AmountText | None = None
     withholding_percent: NumberText | None = None
+    early_payment: EarlyPaymentBody | None = None
     issue: bool | None = None
     series: SeriesText | None = None
     client_ref: ShortText | None = None
@@ -242,6 +253,7 @@ class DraftBody(_Body):
     prices_include_tax: bool = False
     discount: AmountText | None = None
     withholding_percent: NumberText | None = None
+    early_payment: EarlyPaymentBody | None = None
     series: SeriesText | None = None
     client_ref: ShortText | None = None
     description: ShortText | None = None
@@ -330,6 +342,52 @@ class RefundBody(_Body):
     on: Day | None = None
     reason: LongText | None = None
     account: CodeText | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class PartBody(_Body):
+    """So much, or all there is; on which day, today where it is absent."""
+
+    amount: AmountText | None = None
+    on: Day | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class WithholdingBody(_Body):
+    """Tax that the customer withheld: so much, or what the invoice states; `certificate` is the paper that says so."""
+
+    amount: AmountText | None = None
+    on: Day | None = None
+    certificate: ShortText | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class AssignBody(_Body):
+    """Whose a payment is: a customer's id or name."""
+
+    customer: ShortText
+
+
+@dataclass(slots=True, kw_only=True)
+class RefundPayableBody(_Body):
+    """So much of a customer's credit, or all of it, is to be given back; of a payment it is what is unapplied."""
+
+    ledger: SlugText = "main"
+    currency: CurrencyText
+    amount: AmountText | None = None
+    payment_id: UUID | None = None
+    on: Day | None = None
+    reason: LongText | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class PayRefundBody(_Body):
+    """What of a promised refund is paid, all that is left where no amount is given, and from where."""
+
+    amount: AmountText | None = None
+    on: Day | None = None
+    account: CodeText | None = None
+    method: ShortText = "bank-transfer"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,31 +4,39 @@
     its amounts                                                  -> how far each row is due
 
 On accrual basis nothing is read and nothing moves. `CashTax.due` is what settling (or opening again) an amount moves
-between "tax not yet due" and "tax due"; it goes into the entry of whatever settles it.
+between "tax not yet due" and "tax due"; it goes into the entry of whatever settles it. While an invoice's issue waits
+for a rate, its tax is not booked and nobody can say what of it is due: what settles it waits too (`CashTax.unknown`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from libs.common.db import Connection
+from libs.common.errors import Rejection
 from services.invoicing.bookkeeping import Bookkeeping
 from services.invoicing.cash_basis import TaxRow, TaxStanding, tax_parts
-from services.invoicing.domain import Amounts
+from services.invoicing.domain import Amounts, Standing
 from services.invoicing.drafts import TaxTerms
 from services.invoicing.entry_drafts import EntryDraft, Part
 from services.invoicing.invoice_store import InvoiceKey
+from services.invoicing.invoices import standing_of
 from services.invoicing.note_store import tax_drafts
 from services.invoicing.posting_requests import DRAFT
+from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
 class CashTax:
-    """Rows of tax by invoice, and what of its credit notes became customer credit; empty on accrual basis."""
+    """Rows of tax by invoice, and what of its credit notes became customer credit; empty on accrual basis.
+
+    `waiting` has the number of each invoice whose tax is not booked yet.
+    """
 
     rows: dict[InvoiceKey, tuple[TaxRow, ...]] = field(default_factory=dict)
     noted: dict[InvoiceKey, int] = field(default_factory=dict)
+    waiting: dict[InvoiceKey, str] = field(default_factory=dict)
 
     def standing(self, key: InvoiceKey, amounts: Amounts) -> TaxStanding | None:
         """An invoice's tax as it stands; None on accrual basis."""
@@ -44,9 +52,28 @@ class CashTax:
         one, other = self.standing(key, before), self.standing(key, after)
         return [] if one is None or other is None else tax_parts(one, other)
 
+    def due_between(self, rows: Mapping[InvoiceKey, Row], standings: Mapping[InvoiceKey, Standing]) -> list[Part]:
+        """What moves when invoices come from their rows to these standings."""
+        moved = ((key, standing_of(rows[key]).amounts, standing.amounts) for key, standing in standings.items())
+        return [part for key, before, after in moved for part in self.due(key, before, after)]
 
-async def cash_tax(connection: Connection, books: Bookkeeping, invoices: Iterable[Row]) -> CashTax:
-    """The tax of those invoices whose ledgers are on cash basis."""
+    def booked(self, key: InvoiceKey, draft: EntryDraft) -> None:
+        """One more decision that changed an invoice's tax, within the same transaction."""
+        if key in self.rows:
+            self.rows[key] = TaxStanding(self.rows[key], 0).moved(booked_tax([draft])).rows
+
+    def unknown(self, keys: Iterable[InvoiceKey]) -> Rejection | None:
+        """Why nobody can say yet what is due of these invoices."""
+        number = next((self.waiting[key] for key in keys if key in self.waiting), None)
+        if number is None:
+            return None
+        return reject("rate-missing", f"The issue of invoice {number} waits for it, and so its tax.", number=number)
+
+
+async def cash_tax(
+    connection: Connection, books: Bookkeeping, invoices: Iterable[Row], *, issues_alone: bool = False
+) -> CashTax:
+    """The tax of those invoices whose ledgers are on cash basis; with `issues_alone` what their issues alone booked."""
     found = CashTax()
     for invoice in invoices:
         organization: str = invoice["organization"]
@@ -54,8 +81,11 @@ async def cash_tax(connection: Connection, books: Bookkeeping, invoices: Iterabl
         if terms is None or terms.tax_basis != "cash":
             continue
         key = organization, invoice["id"]
-        rows = await tax_drafts(connection, organization, invoice["id"])
-        drafts = [DRAFT.validate_json(row["draft"]) for row in rows if row["draft"] is not None]
+        rows = await tax_drafts(connection, organization, invoice["id"], "issue" if issues_alone else "invoice")
+        if any(row["draft"] is None for row in rows):
+            found.waiting[key] = invoice["number"]
+            continue
+        drafts = [DRAFT.validate_json(row["draft"]) for row in rows]
         found.rows[key] = booked_tax(drafts)
         found.noted[key] = sum(int(row["to_credit"] or 0) for row in rows)
     return found

@@ -1,7 +1,8 @@
 """Credit notes: by lines, by an amount, or all that is left; off what is open, the rest the customer's credit.
 
 What was deferred of a credited line and is not recognised yet goes first (it is no longer deferred), then revenue. Any
-split of an invoice into credit notes totals the invoice, since each is made with all those before it at hand.
+split of an invoice into credit notes totals the invoice, since each is made with all those before it at hand, and with
+the early-payment discounts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,9 +29,10 @@ from services.invoicing.cash_standing import cash_tax
 from services.invoicing.catalog_store import ledger_terms
 from services.invoicing.crediting import CreditTotals, CreditWish, credit_amount, credit_lines, credit_rest
 from services.invoicing.deferrals import deferred_left, deferred_parts
+from services.invoicing.discounting import notes_before
 from services.invoicing.domain import Standing
 from services.invoicing.invoices import CREDIT_SERIES, issue_posting, number_of, standing_of, tax_rows
-from services.invoicing.kept_totals import invoice_of, kept_note, note_of
+from services.invoicing.kept_totals import invoice_of, kept_note
 from services.invoicing.payment_store import AllocationRow
 from services.invoicing.payments import changed_row, store_standings
 from services.invoicing.posting_requests import PostingWish, document_name, prepare, want
@@ -70,8 +72,7 @@ async def issue_credit_note(connection: Connection, wish: NoteWish, now: datetim
     if standing.status in ("draft", "void"):
         return reject("not-issued" if standing.status == "draft" else "invoice-void", status=standing.status)
     found = invoice_of(orjson.loads(await invoice_store.read_content(connection, key))["totals"])
-    before = await note_store.credit_notes_of(connection, wish.organization, wish.invoice)
-    noted = _noted(wish, found, [note_of(orjson.loads(each["content"])) for each in before])
+    noted = _noted(wish, found, await notes_before(connection, wish.organization, wish.invoice))
     if isinstance(noted, Rejection):
         return noted
     if noted.total <= 0:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,6 +23,8 @@ class CustomerRow(NamedTuple):
     payment_terms_days: int
     external_id: str | None
     created_at: datetime
+    discount_percent: Decimal | None = None
+    discount_days: int | None = None
 
 
 async def insert_customers(connection: Connection, rows: Sequence[CustomerRow]) -> set[UUID]:
@@ -31,9 +34,9 @@ async def insert_customers(connection: Connection, rows: Sequence[CustomerRow]) 
     stored = await connection.fetch(
         """
         insert into customers (organization, id, name_hash, sealed, key_id, currency, payment_terms_days, external_id,
-            created_at)
+            created_at, discount_percent, discount_days)
         select * from unnest($1::text[], $2::uuid[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::integer[],
-            $8::text[], $9::timestamptz[])
+            $8::text[], $9::timestamptz[], $10::numeric[], $11::integer[])
         on conflict do nothing
         returning id
         """,
@@ -46,7 +49,8 @@ async def customers_by_id(connection: Connection, keys: Sequence[tuple[str, UUID
     """Customers by organization and id."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
-        select c.organization, c.id, c.name_hash, c.currency, c.payment_terms_days, c.erased_at
+        select c.organization, c.id, c.name_hash, c.currency, c.payment_terms_days, c.erased_at, c.discount_percent,
+            c.discount_days
         from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
         join customers c on c.organization = wanted.organization and c.id = wanted.id
         """,
@@ -61,7 +65,8 @@ async def customers_by_name(connection: Connection, keys: Sequence[tuple[str, by
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select distinct on (c.organization, c.name_hash)
-            c.organization, c.id, c.name_hash, c.currency, c.payment_terms_days, c.erased_at
+            c.organization, c.id, c.name_hash, c.currency, c.payment_terms_days, c.erased_at, c.discount_percent,
+            c.discount_days
         from unnest($1::text[], $2::bytea[]) as wanted (organization, name_hash)
         join customers c on c.organization || '' = wanted.organization and c.name_hash = wanted.name_hash
         order by c.organization, c.name_hash, c.created_at, c.id
@@ -104,7 +109,7 @@ async def update_customer(connection: Connection, organization: str, customer: U
         """
         update customers
            set name_hash = $3, sealed = $4, key_id = $5, currency = $6, payment_terms_days = $7, external_id = $8,
-               erased_at = $9, version = version + 1
+               erased_at = $9, discount_percent = $10, discount_days = $11, version = version + 1
          where organization = $1 and id = $2
         """,
         organization,
@@ -119,6 +124,8 @@ async def update_customer(connection: Connection, organization: str, customer: U
                 "payment_terms_days",
                 "external_id",
                 "erased_at",
+                "discount_percent",
+                "discount_days",
             )
         ),
     )

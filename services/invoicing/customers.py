@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,9 +23,10 @@ from libs.common.sealing import Sealer
 from services.invoicing import customer_store, party_store
 from services.invoicing.asking import CREATED, OK, Done
 from services.invoicing.customer_store import CustomerRow
+from services.invoicing.early_payment import Terms, as_terms
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
-from services.invoicing.words import instant
+from services.invoicing.words import early_payment_words, instant
 
 PERSONAL: Final = ("name", "email", "address", "tax_ids", "contact")
 """What is sealed."""
@@ -42,6 +44,7 @@ class CustomerWish:
     currency: str | None = None
     payment_terms_days: int = 30
     external_id: str | None = None
+    early_payment: Mapping[str, Any] | None = None
 
     def personal(self) -> dict[str, Any]:
         """What is to be sealed of it."""
@@ -70,6 +73,7 @@ def opened(sealer: Sealer, row: Row) -> dict[str, Any]:
         **{name: personal.get(name) for name in PERSONAL},
         "currency": row["currency"],
         "payment_terms_days": row["payment_terms_days"],
+        "early_payment": early_payment_words(row["discount_percent"], row["discount_days"]),
         "external_id": row["external_id"],
         "version": row["version"],
         "created_at": instant(row["created_at"]),
@@ -77,8 +81,10 @@ def opened(sealer: Sealer, row: Row) -> dict[str, Any]:
     }
 
 
-def row_of(sealer: Sealer, organization: str, wish: CustomerWish, now: datetime) -> CustomerRow:
-    """A new customer's row."""
+def row_of(
+    sealer: Sealer, organization: str, wish: CustomerWish, now: datetime, terms: Terms | None = None
+) -> CustomerRow:
+    """A new customer's row; `terms` are those for early payment."""
     customer = new_id()
     sealed = sealer.seal(orjson.dumps(wish.personal()), belongs_to(organization, customer))
     return CustomerRow(
@@ -91,7 +97,13 @@ def row_of(sealer: Sealer, organization: str, wish: CustomerWish, now: datetime)
         wish.payment_terms_days,
         wish.external_id,
         now,
+        None if terms is None else terms.percent,
+        None if terms is None else terms.within_days,
     )
+
+
+def _terms(wanted: Mapping[str, Any] | None) -> Terms | Rejection | None:
+    return None if wanted is None else as_terms(Decimal(wanted["percent"]), wanted["within_days"])
 
 
 async def create_customer(
@@ -100,7 +112,10 @@ async def create_customer(
     """Stores a new customer. Two of one name are two; an external id is one's alone."""
     if (refused := _currency_fault(wish.currency)) is not None:
         return refused
-    row = row_of(sealer, organization, wish, now)
+    terms = _terms(wish.early_payment)
+    if isinstance(terms, Rejection):
+        return terms
+    row = row_of(sealer, organization, wish, now, terms)
     if not await customer_store.insert_customers(connection, [row]):
         return reject("duplicate-customer", external_id=wish.external_id)
     stored = await customer_store.lock_customer(connection, organization, row.id)
@@ -123,6 +138,9 @@ async def patch_customer(
     if (refused := _currency_fault(patch.get("currency"))) is not None:
         return refused
     known = opened(sealer, row)
+    terms = _terms(patch.get("early_payment") or known["early_payment"])
+    if isinstance(terms, Rejection):
+        return terms
     merged = {**known, **{name: value for name, value in patch.items() if name != "expected_version"}}
     personal = {name: merged[name] for name in PERSONAL if merged[name] is not None}
     sealed = sealer.seal(orjson.dumps(personal), belongs_to(organization, customer))
@@ -134,7 +152,10 @@ async def patch_customer(
         "payment_terms_days": merged["payment_terms_days"],
         "external_id": merged["external_id"],
         "erased_at": None,
+        "discount_percent": None if terms is None else terms.percent,
+        "discount_days": None if terms is None else terms.within_days,
     }
+    merged["early_payment"] = early_payment_words(changed["discount_percent"], changed["discount_days"])
     await customer_store.update_customer(connection, organization, customer, changed)
     return Done({**merged, "version": row["version"] + 1}, OK)
 

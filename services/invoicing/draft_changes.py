@@ -13,12 +13,12 @@ from uuid import UUID
 from libs.common.db import Connection
 from libs.common.errors import Rejection
 from libs.common.sealing import Sealer
-from services.invoicing import domain, invoice_store
+from services.invoicing import domain, invoice_store, settlement_store
 from services.invoicing.asking import OK, Done
 from services.invoicing.catalog_store import ledger_terms
 from services.invoicing.invoice_planning import plans
 from services.invoicing.invoice_plans import InvoiceWish
-from services.invoicing.invoices import Making, lines_of, row_of, standing_of, tax_rows
+from services.invoicing.invoices import Making, lines_of, row_of, standing_of, tax_rows, terms_rows
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
 from services.invoicing.words import invoice_words
@@ -43,6 +43,7 @@ async def change_draft(
     await invoice_store.change_draft(connection, changed)
     await invoice_store.remove_draft_lines(connection, wish.organization, invoice)
     await invoice_store.insert_lines(connection, lines)
+    await settlement_store.insert_terms(connection, terms_rows(making))
     told: dict[str, Any] = {
         **changed._asdict(), "paid": 0, "credited": 0, "written_off": 0, "version": making.version,
     }  # fmt: skip

@@ -13,7 +13,16 @@ from libs.common.errors import Rejection
 from libs.common.money import ISO_4217, Currency
 from services.invoicing import posting_rules
 from services.invoicing.arithmetic import Totals
-from services.invoicing.business_events import IssuedInvoice, MoneyBack, Occasion, Owed, Place, Placed, Receipt
+from services.invoicing.business_events import (
+    CreditNote,
+    IssuedInvoice,
+    MoneyBack,
+    Occasion,
+    Owed,
+    Place,
+    Placed,
+    Receipt,
+)
 from services.invoicing.cash_basis import TaxRow, TaxStanding
 from services.invoicing.entry_drafts import Books, EntryDraft, Part
 from services.invoicing.rows import Row
@@ -118,6 +127,52 @@ def credit_applied_entry(
         return books
     occasion = Occasion("Customer credit used", on, currency)
     return posting_rules.credit_applied(occasion, str(customer), amount, books, due)
+
+
+def credit_taken_back_entry(
+    customer: UUID, amount: int, occasion: Occasion, books: AnyBooks, due: Sequence[Part]
+) -> Answer:
+    """What a customer's credit had settled is credit again, and the invoices are open."""
+    if isinstance(books, Rejection):
+        return books
+    target = Owed("customer-credit", str(customer), amount)
+    return posting_rules.unallocation(occasion, str(customer), target, books, due)
+
+
+def kept_as_credit_entry(payment: Row, amount: int, on: date, books: AnyBooks) -> Answer:
+    """What of a payment was not placed yet is its customer's credit."""
+    if isinstance(books, Rejection):
+        return books
+    occasion = _occasion(payment, "kept as credit", on)
+    return posting_rules.kept_as_credit(
+        occasion, unapplied_party_of(payment), str(payment["customer"]), amount, books
+    )  # fmt: skip
+
+
+def promise_entry(event: str, customer: UUID, amount: int, occasion: Occasion, books: AnyBooks) -> Answer:
+    """Customer credit is to be given back, or stays after all: `event` is refund_payable or its cancelling."""
+    if isinstance(books, Rejection):
+        return books
+    rule = posting_rules.refund_payable if event == "refund_payable" else posting_rules.refund_payable_cancelled
+    return rule(occasion, str(customer), amount, books)
+
+
+def withheld_entry(
+    event: str, customer: UUID, amount: int, occasion: Occasion, books: AnyBooks, due: Sequence[Part]
+) -> Answer:
+    """The customer withheld tax, or it is taken back: `event` is withheld or withheld_taken_back."""
+    if isinstance(books, Rejection):
+        return books
+    rule = posting_rules.withheld if event == "withheld" else posting_rules.withheld_taken_back
+    return rule(occasion, str(customer), amount, books, due)
+
+
+def discount_entry(event: str, note: CreditNote, books: AnyBooks) -> Answer:
+    """A discount for early payment, or its loss: `event` is early_discount or discount_taken_back."""
+    if isinstance(books, Rejection):
+        return books
+    rule = posting_rules.early_discount if event == "early_discount" else posting_rules.discount_taken_back
+    return rule(note, books)
 
 
 def back_entry(event: str, occasion: Occasion, back: MoneyBack, books: AnyBooks) -> Answer:

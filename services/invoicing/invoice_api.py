@@ -35,7 +35,7 @@ from services.invoicing.invoice_plans import InvoiceWish, LineWish
 from services.invoicing.issuing import IssueQueue
 from services.invoicing.receivable_reads import as_reader
 from services.invoicing.wished import wish_response
-from services.invoicing.words import allocation_words, invoice_words
+from services.invoicing.words import allocation_words, invoice_terms_words, invoice_words, settlement_words
 from services.invoicing.writing import PREFIX, Asked, Tools, Write, add_write
 
 Reads = Annotated[Caller, requires("invoice:read")]
@@ -98,6 +98,8 @@ class InvoiceApi:
             taxes = await receivable_reads.read_taxes(connection, organization, id)
             lines = await receivable_reads.read_lines(connection, organization, id)
             placed = await receivable_reads.list_allocations(connection, organization, invoice=id)
+            terms = await receivable_reads.read_terms(connection, organization, id)
+            settlements = await receivable_reads.list_settlements(connection, organization, id)
             parties = await party_store.read_parties(connection, (organization, id))
         if row is None:
             raise Problem(404, "unknown-invoice", "There is no such invoice.", facts={"invoice": str(id)})
@@ -106,6 +108,8 @@ class InvoiceApi:
         return {
             **told,
             "allocations": [allocation_words(each, row["currency"]) for each in placed],
+            "settlements": [settlement_words(each, row["currency"]) for each in settlements],
+            "early_payment": None if terms is None else invoice_terms_words(terms, row["currency"]),
             "document_hash": hashed.hex() if hashed is not None else None,
         }
 
@@ -147,11 +151,17 @@ def invoice_wish(organization: str, body: InvoiceBody | DraftBody) -> InvoiceWis
         prices_include_tax=body.prices_include_tax,
         discount=body.discount,
         withholding_percent=_number(body.withholding_percent),
+        early_payment=_early_payment(body),
         issue=is_short if issue is None else issue,
         series=body.series,
         client_ref=body.client_ref,
         description=body.description,
     )
+
+
+def _early_payment(body: InvoiceBody | DraftBody) -> tuple[Decimal, int] | None:
+    early = body.early_payment
+    return None if early is None else (Decimal(early.percent), early.within_days)
 
 
 def _line(line: LineBody, at: str) -> LineWish:

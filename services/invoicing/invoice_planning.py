@@ -13,6 +13,7 @@ from services.invoicing import catalog_store
 from services.invoicing.catalog_store import LedgerKey, LedgerTerms
 from services.invoicing.customers import find_customers, found_or_made
 from services.invoicing.drafts import TaxTerms
+from services.invoicing.early_payment import some_terms
 from services.invoicing.invoice_plans import Found, InvoiceWish, Planned, plan, tax_point_of
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
@@ -66,6 +67,7 @@ async def _found(
                 products.get(wish.organization, {}),
                 rates.get((wish.organization, tax_point_of(wish, now.date())), {}),
                 now.date(),
+                some_terms(customer["discount_percent"], customer["discount_days"]),
             )
         )
     return found

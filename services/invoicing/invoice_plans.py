@@ -16,6 +16,7 @@ from libs.common.errors import Fault, Rejection
 from libs.common.money import ISO_4217, Currency, from_text, to_minor
 from services.invoicing.arithmetic import Totals, total_matches, totals
 from services.invoicing.drafts import Draft, LineDraft, TaxTerms
+from services.invoicing.early_payment import Terms, as_terms
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
 
@@ -62,6 +63,7 @@ class InvoiceWish:
     prices_include_tax: bool = False
     discount: str | None = None
     withholding_percent: Decimal | None = None
+    early_payment: tuple[Decimal, int] | None = None
     issue: bool = False
     series: str | None = None
     client_ref: str | None = None
@@ -89,6 +91,7 @@ class Found(NamedTuple):
     products: Mapping[str, Row]
     tax_rates: Mapping[str, TaxTerms]
     today: date
+    early_payment: Terms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class Planned:
     tax_point_on: date
     due_on: date
     totals: Totals
+    early_payment: Terms | None = None
 
 
 def tax_point_of(wish: InvoiceWish, today: date) -> date:
@@ -132,7 +136,10 @@ def plan(wish: InvoiceWish, found: Found) -> Planned | Rejection:
             return stated
         if refused := total_matches(added_up, stated):
             return refused
-    return Planned(wish, found.customer, issued_on, tax_point_of(wish, found.today), due_on, added_up)
+    early = found.early_payment if wish.early_payment is None else as_terms(*wish.early_payment)
+    if isinstance(early, Rejection):
+        return early
+    return Planned(wish, found.customer, issued_on, tax_point_of(wish, found.today), due_on, added_up, early)
 
 
 def _draft(wish: InvoiceWish, found: Found, currency: Currency) -> Draft | Rejection:

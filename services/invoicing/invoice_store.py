@@ -299,9 +299,12 @@ async def void_invoice(connection: Connection, organization: str, invoice: UUID,
 
 
 async def remove_draft_lines(connection: Connection, organization: str, invoice: UUID) -> None:
-    """A draft's lines make room for others."""
+    """A draft's lines and its terms of early payment make room for others."""
     await connection.execute(
         "delete from invoice_lines where organization = $1 and invoice = $2", organization, invoice
+    )
+    await connection.execute(
+        "delete from discount_terms where organization = $1 and invoice = $2", organization, invoice
     )
 
 

@@ -30,12 +30,14 @@ from services.invoicing import (
     entries,
     invoice_store,
     issued_parties,
+    settlement_store,
 )
 from services.invoicing.arithmetic import Totals
 from services.invoicing.asking import CREATED, OK, Done
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
 from services.invoicing.catalog_store import LedgerKey, LedgerTerms, ledger_terms
 from services.invoicing.domain import Amounts, Standing, status_of
+from services.invoicing.early_payment import kept, kept_terms
 from services.invoicing.invoice_planning import plans
 from services.invoicing.invoice_plans import InvoiceWish, Planned
 from services.invoicing.invoice_store import InvoiceRow, LineRow, SeriesKey, TaxRow
@@ -44,6 +46,7 @@ from services.invoicing.kept_totals import invoice_of, kept_invoice
 from services.invoicing.posting_requests import PostingWish, document_name, posting_id, prepare, want
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
+from services.invoicing.settlement_store import TermsRow
 from services.invoicing.words import invoice_words
 
 INVOICE_SERIES: Final = "invoices"
@@ -107,9 +110,18 @@ async def make_invoices(
     rows = await _numbered(connection, making, now)
     await invoice_store.insert_invoices(connection, rows)
     await invoice_store.insert_lines(connection, [line for each in making for line in lines_of(each)])
+    await settlement_store.insert_terms(connection, [row for each in making for row in terms_rows(each)])
     await _freeze(connection, sealer, rows, terms, buyers)
     answers.update(await _issued(connection, making, rows, books, now))
     return [answers[place] for place in range(len(wishes))]
+
+
+def terms_rows(making: Making) -> list[TermsRow]:
+    """What paying an invoice early is worth, where it is worth something."""
+    early = making.planned.early_payment
+    if early is None:
+        return []
+    return [TermsRow(making.planned.wish.organization, making.id, early.percent, early.within_days)]
 
 
 async def _books(connection: Connection, making: Sequence[Making]) -> Bookkeeping:
@@ -228,7 +240,13 @@ def planned_of(row: Row, text: str, today: date) -> Planned:
     issued_on = row["issued_on"] or today
     due_on = row["due_on"] or date.fromordinal(issued_on.toordinal() + content["payment_terms_days"])
     return Planned(
-        wish, row["customer"], issued_on, row["tax_point_on"] or issued_on, due_on, invoice_of(content["totals"])
+        wish,
+        row["customer"],
+        issued_on,
+        row["tax_point_on"] or issued_on,
+        due_on,
+        invoice_of(content["totals"]),
+        kept_terms(content.get("early_payment")),
     )
 
 
@@ -266,6 +284,7 @@ def row_of(making: Making, serial: int | None, now: datetime) -> InvoiceRow:
     content = {
         "series": wish.series,
         "payment_terms_days": (planned.due_on - planned.issued_on).days,
+        "early_payment": kept(planned.early_payment),
         "totals": kept_invoice(found),
     }
     issued = serial is not None

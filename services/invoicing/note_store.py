@@ -149,16 +149,22 @@ async def with_service_period(
 async def tax_drafts(
     connection: Connection, organization: str, document: UUID, kind: str = "invoice"
 ) -> list[asyncpg.Record]:
-    """Decisions that moved an invoice's tax: its issue, credit notes and write-offs; or those of one other document."""
+    """Decisions that moved an invoice's tax: its issue, credit notes, discounts and write-offs; of kind "issue" its
+    issue's alone; or those of one other document."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select p.draft, null::numeric as to_credit from postings p
-        where p.organization = $1 and p.document = $3 || '/' || $2::uuid::text and p.state <> 'withdrawn'
+        where p.organization = $1 and p.document = replace($3, 'issue', 'invoice') || '/' || $2::uuid::text
+          and p.state <> 'withdrawn'
           and p.purpose in ('issue', 'write_off')
         union all
         select p.draft, n.to_credit from credit_notes n
         join postings p on p.organization = n.organization and p.document = 'credit-note/' || n.id::text
         where $3 = 'invoice' and n.organization = $1 and n.invoice = $2 and p.state <> 'withdrawn'
+        union all
+        select p.draft, null from discounts d
+        join postings p on p.organization = d.organization and p.document = 'discount/' || d.id::text
+        where $3 = 'invoice' and d.organization = $1 and d.invoice = $2 and p.state <> 'withdrawn'
         union all
         select p.draft, null from write_offs w
         join postings p on p.organization = w.organization and p.document = 'write-off/' || w.id::text

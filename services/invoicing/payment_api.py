@@ -32,7 +32,7 @@ from services.invoicing.receivable_reads import as_reader
 from services.invoicing.refunds import BackWish
 from services.invoicing.rejections import reject
 from services.invoicing.wished import wish_response
-from services.invoicing.words import payment_words
+from services.invoicing.words import money_back_words, payment_words
 from services.invoicing.writing import PREFIX, Asked, Tools, Write, add_write
 
 Reads = Annotated[Caller, requires("payment:read")]
@@ -77,9 +77,11 @@ class PaymentApi:
         async with as_reader(self.tools.reader, organization) as connection:
             row = await receivable_reads.read_payment(connection, organization, id)
             placed = await receivable_reads.list_allocations(connection, organization, source_id=id)
+            backs = await receivable_reads.list_money_back(connection, organization, id)
         if row is None:
             raise Problem(404, "unknown-payment", "There is no such payment.", facts={"payment": str(id)})
-        return payment_words(row, placed)
+        money_back = [money_back_words(each, row["currency"]) for each in backs]
+        return {**payment_words(row, placed), "money_back": money_back}
 
     async def list(
         self, caller: Reads, customer: UUID | None = None, posting: Posting | None = None,

@@ -22,11 +22,12 @@ from libs.common.events_payments import (
     PayoutPaid,
 )
 from libs.common.money import ISO_4217, Currency, to_minor
+from services.invoicing.disputes import DisputeEnd, end_dispute
 from services.invoicing.payment_messages import ToldPayment
 from services.invoicing.payment_store import known_payments
 from services.invoicing.payments import ReceivedPayment, record_payments
 from services.invoicing.payouts import Payout, record_payouts
-from services.invoicing.refunds import BackWish, DisputeEnd, end_dispute, take_back
+from services.invoicing.refunds import BackWish, take_back
 from services.invoicing.refunds import Event as BackEvent
 from services.invoicing.rejections import reject
 

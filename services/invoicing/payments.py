@@ -10,6 +10,7 @@ derived from who speaks and the payment's own id, so a replay names the same pay
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -23,11 +24,12 @@ from libs.common.money import to_text
 from libs.common.outbox import put
 from services.invoicing import announcing, domain, entries, invoice_store, payment_store
 from services.invoicing.bookkeeping import Bookkeeping
+from services.invoicing.discounting import Cause, Discounted, DiscountWish, store_discounts, take
 from services.invoicing.invoice_store import AmountsRow, InvoiceKey
 from services.invoicing.invoices import issue_posting
 from services.invoicing.payment_store import AllocationRow, CreditKey, PaymentRow
 from services.invoicing.placing import Placed, Receivables, ReceivedPayment, books_key, place_payments
-from services.invoicing.posting_requests import PostingWish, Prepared, document_name, prepare, want
+from services.invoicing.posting_requests import PARTS, PostingWish, Prepared, document_name, prepare, want
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
 
@@ -104,7 +106,8 @@ def _posting(placed: Placed, row: PaymentRow, receivables: Receivables, books: B
     payment, allocations = placed.payment, placed.allocations
     rows = [receivables.rows[payment.organization, invoice] for invoice, _ in allocations]
     newest = max(rows, key=lambda row: (row["created_at"], row["id"]), default=None)
-    draft = entries.payment_entry(
+    keys = [(payment.organization, invoice) for invoice, _ in allocations]
+    draft = receivables.tax.unknown(keys) or entries.payment_entry(
         row._asdict(),
         allocations,
         [row["customer"] for row in rows],
@@ -135,12 +138,14 @@ async def _store(
         for each, row, posting in zip(placed, bare, postings, strict=True)
     ]
     await payment_store.insert_payments(connection, rows)
+    discounted = await _discounted(connection, placed, receivables, now)
+    await store_discounts(connection, discounted)
     changed = {
         (each.payment.organization, invoice) for each in placed for invoice, _ in each.allocations
     }  # fmt: skip
     await store_standings(connection, {key: receivables.standings[key] for key in changed})
     allocations = [allocation for each in placed for allocation in _allocations(each, now)]
-    await payment_store.insert_allocations(connection, allocations)
+    await payment_store.insert_allocations(connection, [*allocations, *(each.allocation for each in discounted)])
     credit: dict[CreditKey, int] = {}
     for each in placed:
         if each.to_credit:
@@ -149,8 +154,8 @@ async def _store(
             key = payment.organization, payment.ledger, each.customer, payment.currency.code
             credit[key] = credit.get(key, 0) + each.to_credit
     await payment_store.move_credit(connection, credit)
-    await want(connection, postings, now)
-    await put(connection, _facts(placed, receivables, now))
+    await want(connection, [*postings, *(each.posting for each in discounted)], now)
+    await put(connection, [*_facts(placed, receivables, now), *_discount_facts(discounted, receivables, now)])
     by_payment: dict[UUID, list[Row]] = {}
     for allocation in allocations:
         by_payment.setdefault(allocation.source_id, []).append(allocation._asdict())
@@ -160,6 +165,40 @@ async def _store(
         )
         for each, row in zip(placed, rows, strict=True)
     }
+
+
+async def _discounted(
+    connection: Connection, placed: Sequence[Placed], receivables: Receivables, now: datetime
+) -> list[Discounted]:
+    """What payments took off for being early; each settled its invoice with it, so its amounts are the last ones."""
+    discounted: list[Discounted] = []
+    for each in placed:
+        payment, wishes = each.payment, []
+        for invoice, amount in each.discounts:
+            key = payment.organization, invoice
+            after = receivables.standings[key].amounts
+            before = replace(after, credited=after.credited - amount)
+            wishes.append(
+                DiscountWish(
+                    invoice=receivables.rows[key], before=before, amount=amount, paid_on=payment.received_on,
+                    on=payment.received_on, payment=payment.id,
+                )
+            )  # fmt: skip
+        made = await take(connection, wishes, receivables.tax, Cause(payment.created_at, f"payment/{payment.id}"), now)
+        assert not isinstance(made, Rejection), f"what is open can be credited: {made}"
+        discounted += made
+    return discounted
+
+
+def _discount_facts(discounted: Sequence[Discounted], receivables: Receivables, now: datetime) -> list[Any]:
+    keys = [(each.row.organization, each.row.invoice) for each in discounted]
+    return [
+        announcing.invoice_changed(
+            "credited", changed_row(receivables.rows[key], receivables.standings[key]), now, each.row.total,
+            credit_note_id=None,
+        )
+        for key, each in zip(keys, discounted, strict=True)
+    ]  # fmt: skip
 
 
 def _row(placed: Placed) -> PaymentRow:
@@ -196,15 +235,17 @@ def _receipt(placed: Placed, posting: Prepared, receivables: Receivables) -> str
     if not isinstance(posting.wish.draft, Rejection):
         return None
     organization = placed.payment.organization
+    known = receivables.tax.unknown((organization, invoice) for invoice, _ in placed.allocations) is None
     return orjson.dumps(
         {
             "customer": placed.customer,
             "unapplied": str(placed.unapplied),
             "to_credit": str(placed.to_credit),
             "placed": [
-                [invoice, str(amount), receivables.rows[organization, invoice]["customer"]]
-                for invoice, amount in placed.allocations
+                [invoice, str(amount), receivables.rows[organization, invoice]["customer"], str(before)]
+                for (invoice, amount), before in zip(placed.allocations, placed.paid_before, strict=True)
             ],
+            "due": orjson.Fragment(PARTS.dump_json(list(placed.due))) if known else None,
         },
         default=str,
     ).decode()

@@ -22,6 +22,8 @@ from services.invoicing.allocating import OpenInvoice, allocate, names_in
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
 from services.invoicing.cash_standing import CashTax, cash_tax
 from services.invoicing.customers import as_uuid
+from services.invoicing.discounting import after_discount, early_payments, short_by
+from services.invoicing.early_payment import EarlyPayment
 from services.invoicing.entry_drafts import Part
 from services.invoicing.invoice_store import InvoiceKey
 from services.invoicing.invoices import standing_of
@@ -68,7 +70,8 @@ class ReceivedPayment:
 
 @dataclass(slots=True)
 class Placed:
-    """One new payment on its way to its row."""
+    """One new payment on its way to its row. `paid_before` is what was paid of each allocation's invoice before it;
+    `discounts` are what it takes off by invoice, paid early."""
 
     payment: ReceivedPayment
     customer: UUID | None
@@ -77,6 +80,8 @@ class Placed:
     unapplied: int
     to_credit: int
     reason: str | None
+    paid_before: Sequence[int] = ()
+    discounts: Sequence[tuple[UUID, int]] = ()
 
 
 @dataclass(slots=True)
@@ -89,6 +94,7 @@ class Receivables:
     by_word: Mapping[tuple[str, str, str], Sequence[UUID]]
     by_customer: Mapping[tuple[str, str, UUID, str], Sequence[UUID]]
     tax: CashTax
+    early: Mapping[InvoiceKey, EarlyPayment]
 
     def candidates(self, payment: ReceivedPayment, customer: UUID | None) -> list[OpenInvoice]:
         """What the payment's reference names, and what its customer owes in its currency."""
@@ -101,11 +107,15 @@ class Receivables:
             key = (payment.organization, payment.ledger, customer, payment.currency.code)
             ids.update(dict.fromkeys(self.by_customer.get(key, ())))
         keys = [(payment.organization, invoice) for invoice in ids]
-        return [self.open_invoice(key) for key in keys if self.standings[key].status in domain.OWED]
+        return [
+            self.open_invoice(key, payment.received_on)
+            for key in keys
+            if self.standings[key].status in domain.OWED
+        ]  # fmt: skip
 
-    def open_invoice(self, key: InvoiceKey) -> OpenInvoice:
-        """An invoice as it is allocated to."""
-        row = self.rows[key]
+    def open_invoice(self, key: InvoiceKey, paid_on: date) -> OpenInvoice:
+        """An invoice as it is allocated to by money that came on a day."""
+        row, early = self.rows[key], self.early.get(key)
         return OpenInvoice(
             id=str(row["id"]),
             number=row["number"],
@@ -115,6 +125,7 @@ class Receivables:
             open=self.open(key),
             due_on=row["due_on"],
             issued_on=row["issued_on"],
+            discount=0 if early is None else early.allowed(self.standings[key].amounts, paid_on),
         )
 
     def open(self, key: InvoiceKey) -> int:
@@ -131,6 +142,10 @@ class Receivables:
         status = domain.status_of(after, is_draft=False, is_void=False)
         self.standings[key] = domain.Standing(status, after, self.standings[key].currency)
         return self.tax.due(key, before, after)
+
+    def discount(self, key: InvoiceKey, amount: int) -> None:
+        """Takes so much off an invoice, which is paid early."""
+        self.standings[key] = after_discount(self.standings[key], amount)
 
 
 async def place_payments(
@@ -160,7 +175,9 @@ def _placed(payment: ReceivedPayment, customer: UUID | None, receivables: Receiv
     )
     allocations = tuple((UUID(invoice), amount) for invoice, amount in placement.allocations)
     due: list[Part] = []
+    paid_before: list[int] = []
     for invoice, amount in allocations:
+        paid_before.append(receivables.standings[payment.organization, invoice].amounts.paid)
         moved = receivables.take((payment.organization, invoice), amount)
         assert not isinstance(moved, Rejection), "no more is allocated than is open"
         due += moved
@@ -168,7 +185,12 @@ def _placed(payment: ReceivedPayment, customer: UUID | None, receivables: Receiv
     if payment.customer is not None and customer is None and placement.unapplied:
         reason = f"the payer is not known: {payment.customer[:200]}"
     whose = UUID(placement.customer) if placement.customer is not None else None
-    return Placed(payment, whose, allocations, due, placement.unapplied, placement.to_credit, reason)
+    discounts = tuple((UUID(invoice), amount) for invoice, amount in placement.discounts)
+    for invoice, amount in discounts:
+        receivables.discount((payment.organization, invoice), amount)
+    return Placed(
+        payment, whose, allocations, due, placement.unapplied, placement.to_credit, reason, paid_before, discounts
+    )  # fmt: skip
 
 
 def _placed_by_hand(payment: ReceivedPayment, customer: UUID | None, receivables: Receivables) -> Placed | Rejection:
@@ -177,6 +199,7 @@ def _placed_by_hand(payment: ReceivedPayment, customer: UUID | None, receivables
     before = dict(receivables.standings)
     placed = Placed(payment, customer, [], [], 0, payment.amount, None)
     allocations: list[tuple[UUID, int]] = []
+    paid_before: list[int] = []
     due: list[Part] = []
     for place, (invoice, wanted) in enumerate(payment.on_invoices):
         pointer = f"/allocations/{place}" if wanted is not None else "/invoice_id"
@@ -187,10 +210,17 @@ def _placed_by_hand(payment: ReceivedPayment, customer: UUID | None, receivables
         amount, moved = found
         if amount:
             allocations.append((invoice, amount))
+            paid_before.append(receivables.standings[payment.organization, invoice].amounts.paid - amount)
         due += moved
         placed.customer = placed.customer or receivables.rows[payment.organization, invoice]["customer"]
         placed.to_credit -= amount
-    placed.allocations, placed.due = allocations, due
+    placed.allocations, placed.due, placed.paid_before = allocations, due, paid_before
+    keys = {(payment.organization, invoice) for invoice, _ in allocations}
+    early = {key: terms for key, terms in receivables.early.items() if key in keys}
+    short = short_by(early, receivables.standings, payment.received_on)
+    for key, amount in short.items():
+        receivables.discount(key, amount)
+    placed.discounts = [(invoice, amount) for (_, invoice), amount in short.items()]
     return placed
 
 
@@ -279,8 +309,9 @@ async def _receivables(
     keys |= {(payment.organization, invoice) for payment in payments for invoice, _ in payment.on_invoices}
     rows = await invoice_store.lock_invoices(connection, sorted(keys))
     tax = await cash_tax(connection, books, rows.values())
+    early = await early_payments(connection, rows)
     standings = {key: standing_of(row) for key, row in rows.items()}
-    return Receivables(dict(rows), standings, words, by_word, by_customer, tax)
+    return Receivables(dict(rows), standings, words, by_word, by_customer, tax, early)
 
 
 def _looked_up(reference: str) -> list[str]:

@@ -34,7 +34,7 @@ from libs.common.telemetry import current_traceparent
 from services.invoicing import posting_store
 from services.invoicing.announcing import payment_settled
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
-from services.invoicing.entry_drafts import EntryDraft, entry_request, mirrored, movements
+from services.invoicing.entry_drafts import EntryDraft, Part, entry_request, mirrored, movements
 from services.invoicing.posting_store import Key, MovementRow, PostedRow, PostingRow, RejectedRow
 from services.invoicing.rows import Row
 
@@ -43,6 +43,9 @@ RESEND_LONGEST: Final = timedelta(minutes=15)
 
 DRAFT: Final[TypeAdapter[EntryDraft]] = TypeAdapter(EntryDraft)
 """A decision as it is kept, to be made a request of again when a mapping or a rate has come."""
+
+PARTS: Final[TypeAdapter[list[Part]]] = TypeAdapter(list[Part])
+"""What of a decision is known before the rest of it."""
 
 _WAITS_FOR_OUTSIDE: Final = frozenset({"rate-missing"})
 

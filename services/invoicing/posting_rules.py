@@ -11,8 +11,11 @@
     credit_applied           customer credit                              receivable
     credit_note              deferred revenue, then revenue; tax          receivable up to open, then customer credit
     early_discount           discounts, tax                               receivable
+    discount_taken_back      receivable                                   discounts, tax
     withheld                 withholding                                  receivable
+    withheld_taken_back      receivable                                   withholding
     refund_payable           customer credit                              refunds payable
+    refund_payable_cancelled refunds payable                              customer credit
     refund                   customer credit, refunds payable, ...; fees  clearing or bank
     returned                 receivable, ...; fees                        bank or clearing
     dispute_opened           receivable, ...; fees                        clearing or bank
@@ -27,9 +30,9 @@ A void is no entry of its own: it reverses the issue entry (`entry_drafts.mirror
 `recognition` of what was recognised, with the sign turned. A dunning fee is a document of its own, and issued.
 
 Rates. What is owed stays in the currency it is owed in; results and tax go to the books in the functional currency:
-those of a document (issue, credit_note, early_discount, relief) at the rate of the invoice's date, all others at the
-rate of the event's. The caller gives the rates of that day in `books`; where one is missing the answer is
-`rate-missing`, and the posting waits. What the crossing is worth later is the fx service's business.
+those of a document (issue, credit_note, early_discount and its taking back, relief) at the rate of the invoice's date,
+all others at the rate of the event's. The caller gives the rates of that day in `books`; where one is missing the
+answer is `rate-missing`, and the posting waits. What the crossing is worth later is the fx service's business.
 
 Tax. On accrual basis tax is due with the document. On cash basis (`cash_basis.py`) it waits under "tax not yet due";
 what a payment makes due is moved in the payment's own entry: the parts `due`.
@@ -80,7 +83,7 @@ __all__ = [
 ]  # fmt: skip
 
 Answer = EntryDraft | Rejection
-
+_OFF = "Early-payment discount on invoice"
 
 # --- documents --------------------------------------------------------------------------------------------------------
 
@@ -176,8 +179,21 @@ def early_discount(note: CreditNote, books: Books) -> Answer:
     booked = in_books(_credit_parts(note, books, "discounts"), books)
     if isinstance(booked, Rejection):
         return booked
-    description = f"Early-payment discount on invoice {note.invoice.number}"
-    return drafted("early_discount", description, note.issued_on, _tax_as_it_stands(note, booked), books)
+    said = f"{_OFF} {note.invoice.number}"
+    return drafted("early_discount", said, note.issued_on, _tax_as_it_stands(note, booked), books)
+
+
+def discount_taken_back(note: CreditNote, books: Books) -> Answer:
+    """The payment that took the discount is taken back: the price is the whole one again, and so is its tax."""
+    booked = in_books(_credit_parts(note, books, "discounts"), books)
+    if isinstance(booked, Rejection):
+        return booked
+    parts = [replace(part, amount=-part.amount) for part in booked]
+    if (before := note.standing) is not None:
+        rows = [TaxRow(part.tax, part.amount, part.currency) for part in booked if part.tax is not None]
+        untaxed = [part for part in parts if part.tax is None]
+        parts = [*untaxed, *tax_parts(before, before.moved(rows, total=note.totals.total))]
+    return drafted("discount_taken_back", f"{_OFF} {note.invoice.number} lost", note.issued_on, parts, books)
 
 
 def _credit_parts(note: CreditNote, books: Books, role: Role) -> list[Part]:
@@ -262,9 +278,18 @@ def payout(occasion: Occasion, amount: int, fee: int, bank: Place, clearing: Pla
 
 def withheld(occasion: Occasion, customer: str, amount: int, books: Books, due: Sequence[Part] = ()) -> Answer:
     """The customer pays part of the invoice to the tax office, in our name."""
-    parts = [Part("withholding", amount, occasion.currency)]
-    parts.append(Part("receivable", -amount, occasion.currency, party=customer))
-    return drafted("withheld", occasion.description, occasion.on, [*parts, *due], books)
+    return _withheld("withheld", occasion, customer, amount, books, due)
+
+
+def withheld_taken_back(occasion: Occasion, customer: str, amount: int, books: Books, due: Sequence[Part]) -> Answer:
+    """The customer did not pay it to the tax office after all."""
+    return _withheld("withheld_taken_back", occasion, customer, -amount, books, due)
+
+
+def _withheld(purpose: str, told: Occasion, customer: str, amount: int, books: Books, due: Sequence[Part]) -> Answer:
+    parts = [Part("withholding", amount, told.currency)]
+    parts.append(Part("receivable", -amount, told.currency, party=customer))
+    return drafted(purpose, told.description, told.on, [*parts, *due], books)
 
 
 # --- from one place to another ----------------------------------------------------------------------------------------
@@ -296,6 +321,12 @@ def refund_payable(occasion: Occasion, customer: str, amount: int, books: Books)
     """Giving customer credit back is decided; it is on its way."""
     source = Owed("customer-credit", customer, amount)
     return _moved("refund_payable", occasion, source, Owed("refunds-payable", customer, amount), books)
+
+
+def refund_payable_cancelled(occasion: Occasion, customer: str, amount: int, books: Books) -> Answer:
+    """What was to be given back stays with us after all, as the customer's credit."""
+    source = Owed("refunds-payable", customer, amount)
+    return _moved("refund_payable_cancelled", occasion, source, Owed("customer-credit", customer, amount), books)
 
 
 def _moved(

@@ -407,16 +407,6 @@ _SHOW: Final[Mapping[str, str]] = {
         from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
         where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
         """,
-    "refund": """
-        update refunds d set posting = shown.posting
-        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
-        where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
-        """,
-    "dispute": """
-        update disputes d set posting = shown.posting
-        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
-        where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
-        """,
     "payout": """
         update payouts d set posting = shown.posting
         from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
@@ -424,6 +414,21 @@ _SHOW: Final[Mapping[str, str]] = {
         """,
     "write-off": """
         update write_offs d set posting = shown.posting
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
+        where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
+        """,
+    "discount": """
+        update discounts d set posting = shown.posting
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
+        where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
+        """,
+    "withholding": """
+        update withholdings d set posting = shown.posting
+        from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
+        where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
+        """,
+    "refund-payable": """
+        update refunds_payable d set posting = shown.posting, version = d.version + 1
         from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
         where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
         """,

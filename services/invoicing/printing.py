@@ -12,15 +12,18 @@ from typing import Any
 import orjson
 
 from services.invoicing.documents.printed import Address, Party, PayTo, Preceding, PrintedInvoice, note_totals
+from services.invoicing.early_payment import Terms, kept_terms
 from services.invoicing.kept_totals import invoice_of, note_of
 from services.invoicing.rows import Row
+from services.invoicing.words import plain
 
 VOID_NOTE = "This invoice is void: nothing is owed on it."
 
 
 def printed_invoice(row: Row, seller: Mapping[str, Any], customer: Mapping[str, Any]) -> PrintedInvoice:
     """An issued invoice as it is printed."""
-    totals = invoice_of(orjson.loads(row["content"])["totals"])
+    content = orjson.loads(row["content"])
+    totals = invoice_of(content["totals"])
     buyer = _party(customer, f"Customer {row['customer']}")
     is_within = any(terms.terms.category == "K" for terms in totals.taxes)
     return PrintedInvoice(
@@ -35,6 +38,7 @@ def printed_invoice(row: Row, seller: Mapping[str, Any], customer: Mapping[str, 
         totals=totals,
         order=row["client_ref"],
         note=VOID_NOTE if row["status"] == "void" else "",
+        terms=_terms(kept_terms(content.get("early_payment")), row),
         creditor_reference=row["creditor_reference"],
         pay_to=_pay_to(seller),
     )
@@ -61,6 +65,13 @@ def printed_note(row: Row, invoice: Row, seller: Mapping[str, Any], customer: Ma
         note=row["reason"],
         preceding=Preceding(sold.number, sold.issued_on),
     )
+
+
+def _terms(early: Terms | None, row: Row) -> str:
+    """What a customer has to know of early payment, in a sentence."""
+    if early is None:
+        return ""
+    return f"{plain(early.percent)} % less if it is paid by {early.until(row['issued_on'])}."
 
 
 def _party(known: Mapping[str, Any], otherwise: str) -> Party:

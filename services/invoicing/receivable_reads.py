@@ -220,6 +220,86 @@ async def list_credit_notes(
     return rows
 
 
+async def read_terms(connection: Connection, organization: str, invoice: UUID) -> asyncpg.Record | None:
+    """An invoice's terms for early payment with its last day in time and the discount that stands on it."""
+    return await connection.fetchrow(
+        """
+        select t.percent, t.within_days, i.issued_on + t.within_days as until,
+            (select coalesce(sum(case when kind = 'discount' then d.total else -d.total end), 0)
+             from discounts d where d.organization = t.organization and d.invoice = t.invoice) as taken
+        from discount_terms t join invoices i on i.organization = t.organization and i.id = t.invoice
+        where t.organization = $1 and t.invoice = $2
+        """,
+        organization,
+        invoice,
+    )
+
+
+async def list_settlements(connection: Connection, organization: str, invoice: UUID) -> list[asyncpg.Record]:
+    """What settled or gave up an invoice beside payments and credit notes, and what took that back, oldest first."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select 'discount' as document, id, kind, total as amount, on_date, undoes, posting, created_at from discounts
+        where organization = $1 and invoice = $2
+        union all
+        select 'withholding', id, kind, amount, on_date, undoes, posting, created_at from withholdings
+        where organization = $1 and invoice = $2
+        union all
+        select 'write-off', id, kind, amount, on_date, undoes, posting, created_at from write_offs
+        where organization = $1 and invoice = $2
+        order by created_at, id
+        """,
+        organization,
+        invoice,
+    )
+    return rows
+
+
+async def list_money_back(connection: Connection, organization: str, payment: UUID) -> list[asyncpg.Record]:
+    """What of a payment went back, and disputes of it with how they stand, oldest first."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select kind, id, refund_id as name, null as status, amount, fee, from_unapplied, from_credit, from_allocated,
+            refunded_on as on_date, reason, created_at
+        from refunds where organization = $1 and payment = $2
+        union all
+        select 'dispute', id, dispute_id, status, amount, fee, from_unapplied, from_credit, from_allocated,
+            opened_on, null, created_at
+        from disputes where organization = $1 and payment = $2
+        order by created_at, id
+        """,
+        organization,
+        payment,
+    )
+    return rows
+
+
+async def read_refund_payable(connection: Connection, organization: str, refund: UUID) -> asyncpg.Record | None:
+    """One promised refund."""
+    return await connection.fetchrow(
+        "select * from refunds_payable where organization = $1 and id = $2", organization, refund
+    )
+
+
+async def list_refunds_payable(
+    connection: Connection, organization: str, filters: Mapping[str, Any], after: UUID | None, limit: int
+) -> list[asyncpg.Record]:
+    """Promised refunds in the order they were made, from behind `after`."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select * from refunds_payable
+        where organization = $1 and ($2::uuid is null or id > $2) and ($3::uuid is null or customer = $3)
+          and ($4::boolean is null or (amount > paid + cancelled) = $4)
+        order by id limit $5
+        """,
+        organization,
+        after,
+        *(filters.get(name) for name in ("customer", "left")),
+        limit,
+    )
+    return rows
+
+
 async def list_postings(
     connection: Connection, organization: str, filters: Mapping[str, Any], after: UUID | None, limit: int
 ) -> list[asyncpg.Record]:

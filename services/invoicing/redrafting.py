@@ -1,9 +1,12 @@
 """Decisions that could not be made when their document came, made again from what is stored: issues and payments.
 
 They alone may wait for a rate (everything else is refused until there is one), and their entries are a function of the
-stored document: an invoice's frozen content, a payment with its first allocations.
+stored document: an invoice's frozen content, a payment with its first allocations and the tax that they made due.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -11,10 +14,14 @@ import orjson
 from libs.common.db import Connection
 from libs.common.errors import Rejection
 from services.invoicing import entries, invoice_store, payment_store
-from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
-from services.invoicing.entry_drafts import EntryDraft
+from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
+from services.invoicing.cash_standing import cash_tax
+from services.invoicing.domain import Amounts
+from services.invoicing.entry_drafts import EntryDraft, Part
 from services.invoicing.kept_totals import invoice_of
+from services.invoicing.posting_requests import PARTS
 from services.invoicing.rejections import reject
+from services.invoicing.rows import Row
 
 
 async def redraft(connection: Connection, organization: str, document: str, purpose: str) -> EntryDraft | Rejection:
@@ -39,7 +46,7 @@ async def _payment(connection: Connection, organization: str, payment: UUID) -> 
     row = await payment_store.lock_payment(connection, organization, payment)
     assert row is not None, "a posting's document is there"
     receipt = orjson.loads(row["receipt"])
-    placed = [(UUID(invoice), int(amount)) for invoice, amount, _ in receipt["placed"]]
+    placed = [(UUID(invoice), int(amount)) for invoice, amount, *_ in receipt["placed"]]
     customer = receipt["customer"]
     at_receipt = {
         **dict(row),
@@ -48,5 +55,34 @@ async def _payment(connection: Connection, organization: str, payment: UUID) -> 
         "to_credit": int(receipt["to_credit"]),
     }
     key = BooksKey(organization, row["ledger"], row["currency"], row["received_on"])
-    books = (await bookkeeping_for(connection, [key])).books(key)
-    return entries.payment_entry(at_receipt, placed, [UUID(party) for _, _, party in receipt["placed"]], books)
+    known = await bookkeeping_for(connection, [key])
+    due = await _due(connection, row, receipt, known)
+    if isinstance(due, Rejection):
+        return due
+    parties = [UUID(party) for _, _, party, _ in receipt["placed"]]
+    return entries.payment_entry(at_receipt, placed, parties, known.books(key), due)
+
+
+async def _due(
+    connection: Connection, payment: Row, receipt: Mapping[str, Any], books: Bookkeeping
+) -> list[Part] | Rejection:
+    """The tax that the payment made due when it came, on cash basis: known then, or of issues that waited themselves.
+
+    Until such an issue is booked nothing but payments happens to its invoice, so its standing is the issue's tax, the
+    whole total, and what was paid before.
+    """
+    if receipt["due"] is not None:
+        return PARTS.validate_python(receipt["due"])
+    organization = payment["organization"]
+    rows = await invoice_store.lock_invoices(
+        connection, [(organization, UUID(invoice)) for invoice, *_ in receipt["placed"]]
+    )  # fmt: skip
+    tax = await cash_tax(connection, books, rows.values(), issues_alone=True)
+    if (waits := tax.unknown(rows)) is not None:
+        return waits
+    due: list[Part] = []
+    for invoice, amount, _, paid in receipt["placed"]:
+        key = organization, UUID(invoice)
+        before = Amounts(int(rows[key]["total"]), int(paid))
+        due += tax.due(key, before, replace(before, paid=before.paid + int(amount)))
+    return due

@@ -1,7 +1,8 @@
-"""Money that goes back: refunds we give, payments their bank returns, disputes; and payouts, where it comes to us.
+"""Money that goes back: refunds we give, payments their bank returns, disputes that are opened.
 
     what is left of the payment -> unwind: unapplied first, then the customer's credit, then the newest allocations
-    payment, invoices (open again), allocations undone, credit, the document itself, posting: in one transaction
+    invoices that are open again -> the early-payment discounts that payments took on them are lost
+    payment, invoices, allocations undone, credit, the document itself, postings: in one transaction
 
 Each has a name of its own with its provider: the same one told twice is done once. Of a payment that nobody knows the
 answer is `unknown-payment`; whoever hears of it keeps it until the payment comes.
@@ -16,14 +17,15 @@ from uuid import UUID
 from libs.common.clock import derived_id
 from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
-from libs.common.money import ISO_4217, to_text
-from services.invoicing import domain, entries, invoice_store, payment_store
+from libs.common.money import ISO_4217
+from services.invoicing import domain, entries, invoice_store, payment_store, settlement_store
 from services.invoicing.allocating import Kept, unwind
 from services.invoicing.allocations import money_wish, payment_posting
 from services.invoicing.asking import CREATED, OK, Done
 from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
 from services.invoicing.business_events import MoneyBack, Occasion, Owed
 from services.invoicing.cash_standing import cash_tax
+from services.invoicing.discounting import Cause, Discounted, lose, store_discounts
 from services.invoicing.domain import Standing
 from services.invoicing.invoice_store import InvoiceKey
 from services.invoicing.invoices import standing_of
@@ -64,6 +66,7 @@ class _Taken:
     """Where the money is taken from, and how everything stands afterwards."""
 
     kept: Kept
+    by_invoice: Sequence[tuple[UUID, int]]
     sources: Sequence[Owed]
     allocations: Sequence[AllocationRow]
     standings: Mapping[InvoiceKey, Standing]
@@ -86,11 +89,9 @@ async def take_back(connection: Connection, wish: BackWish, now: datetime) -> Do
     key = BooksKey(wish.organization, row["ledger"], row["currency"], wish.on)
     books = await bookkeeping_for(connection, [key])
     tax = await cash_tax(connection, books, taken.invoices.values())
-    due = [
-        part
-        for of, standing in taken.standings.items()
-        for part in tax.due(of, standing_of(taken.invoices[of]).amounts, standing.amounts)
-    ]
+    if (waits := tax.unknown(taken.invoices)) is not None:
+        return waits
+    due = tax.due_between(taken.invoices, taken.standings)
     said = f"{_SAID[wish.event]} {wish.name} of payment {row['payment_id']}"
     place = entries.place_of(wish.account or row["account"], row["provider"], row["method"])
     draft = entries.back_entry(
@@ -104,8 +105,13 @@ async def take_back(connection: Connection, wish: BackWish, now: datetime) -> Do
     posting = await money_wish(
         connection, row, f"{wish.event}/{wish.id}", wish.created_at, draft, [payment_posting(row)]
     )
-    await _store(connection, row, wish, taken)
-    await want(connection, [prepare(posting, books)], now)
+    cause = Cause(wish.created_at, f"{wish.event}/{wish.id}")
+    standings = dict(taken.standings)
+    lost = await lose(connection, taken.invoices, standings, tax, cause, wish.on, now)
+    if isinstance(lost, Rejection):
+        return lost
+    await _store(connection, row, wish, taken, standings, lost)
+    await want(connection, [prepare(posting, books), *(each.posting for each in lost)], now)
     return Done(_words(_document(row, wish, taken)), CREATED)
 
 
@@ -146,7 +152,8 @@ async def _taken(connection: Connection, row: Row, wish: BackWish, now: datetime
     if back.credit:
         sources.append(Owed("customer-credit", str(row["customer"]), back.credit))
     touched = {key: invoices[key] for key in standings}
-    return _Taken(back, sources, undone, standings, touched)
+    by_invoice = [(by_id[allocation]["invoice"], part) for allocation, part in back.allocations]
+    return _Taken(back, by_invoice, sources, undone, standings, touched)
 
 
 def _undoing(of: Row, part: int, wish: BackWish, organization: str, now: datetime) -> list[AllocationRow]:
@@ -165,7 +172,14 @@ def _undoing(of: Row, part: int, wish: BackWish, organization: str, now: datetim
     return rows
 
 
-async def _store(connection: Connection, row: Row, wish: BackWish, taken: _Taken) -> None:
+async def _store(
+    connection: Connection,
+    row: Row,
+    wish: BackWish,
+    taken: _Taken,
+    standings: Mapping[InvoiceKey, Standing],
+    lost: Sequence[Discounted],
+) -> None:
     kept = taken.kept
     on_invoices = sum(part for _, part in kept.allocations)
     placing = {
@@ -179,11 +193,19 @@ async def _store(connection: Connection, row: Row, wish: BackWish, taken: _Taken
     document = _document(row, wish, taken)
     if wish.event == "dispute_opened":
         await payment_store.insert_dispute(connection, document)
+        await settlement_store.insert_dispute_allocations(
+            connection,
+            [
+                (wish.organization, wish.id, place, invoice, amount)
+                for place, (invoice, amount) in enumerate(taken.by_invoice)
+            ],
+        )
     else:
         await payment_store.insert_refund(connection, document)
     await payment_store.store_placing(connection, wish.organization, row["id"], placing)
-    await store_standings(connection, taken.standings)
-    await payment_store.insert_allocations(connection, taken.allocations)
+    await store_discounts(connection, lost)
+    await store_standings(connection, standings)
+    await payment_store.insert_allocations(connection, [*taken.allocations, *(each.allocation for each in lost)])
     if kept.credit:
         credit_key = wish.organization, row["ledger"], row["customer"], row["currency"]
         await payment_store.move_credit(connection, {credit_key: -kept.credit})
@@ -229,68 +251,3 @@ def _words(document: Row) -> dict[str, Any]:
         "posting": document["posting"],
         "created_at": instant(document["created_at"]),
     }
-
-
-# --- disputes end -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DisputeEnd:
-    """How a dispute ended; `fee` is what of its fee was given back."""
-
-    organization: str
-    provider: str
-    dispute_id: str
-    status: Literal["won", "lost"]
-    on: date
-    created_at: datetime
-    fee: int = 0
-
-
-async def end_dispute(connection: Connection, end: DisputeEnd, now: datetime) -> Done | Rejection:
-    """Lost: the money stays away. Won: it is back, unapplied, to be placed again by hand where it was."""
-    dispute = await payment_store.lock_dispute(connection, end.organization, end.provider, end.dispute_id)
-    if dispute is None:
-        return reject("unknown-dispute", dispute_id=end.dispute_id)
-    if dispute["status"] != "opened":
-        return Done({"id": dispute["id"], "status": dispute["status"]}, OK)
-    await payment_store.settle_dispute(connection, end.organization, dispute["id"], end.status, end.on)
-    if end.status == "won":
-        row = await payment_store.lock_payment(connection, end.organization, dispute["payment"])
-        assert row is not None, "a dispute is of a payment"
-        refused = await _won(connection, row, dispute, end, now)
-        if refused is not None:
-            return refused
-    return Done({"id": dispute["id"], "status": end.status}, OK)
-
-
-async def _won(connection: Connection, row: Row, dispute: Row, end: DisputeEnd, now: datetime) -> Rejection | None:
-    amount, currency = int(dispute["amount"]), ISO_4217[row["currency"]]
-    key = BooksKey(end.organization, row["ledger"], row["currency"], end.on)
-    books = await bookkeeping_for(connection, [key])
-    draft = entries.back_entry(
-        "dispute_won",
-        Occasion(f"Dispute {end.dispute_id} of payment {row['payment_id']} won", end.on, currency),
-        MoneyBack(
-            entries.place_of(row["account"], row["provider"], row["method"]),
-            [Owed("unapplied-receipts", entries.unapplied_party_of(row), amount)],
-            end.fee,
-        ),
-        books.books(key),
-    )
-    if isinstance(draft, Rejection):
-        return draft
-    said = f"a dispute of {to_text(amount, currency.exponent)} was won; place it again"
-    placing = {
-        **dict(row),
-        "unapplied": int(row["unapplied"]) + amount,
-        "refunded": int(row["refunded"]) - amount,
-        "reason": said,
-        "posting": "requested",
-    }
-    wish = await money_wish(
-        connection, row, f"dispute_won/{dispute['id']}", end.created_at, draft, [payment_posting(row)]
-    )  # fmt: skip
-    await payment_store.store_placing(connection, end.organization, row["id"], placing)
-    await want(connection, [prepare(wish, books)], now)
-    return None

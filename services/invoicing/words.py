@@ -158,6 +158,99 @@ def credit_note_words(row: Row, taxes: Sequence[Row] = ()) -> dict[str, Any]:
     }
 
 
+def early_payment_words(percent: Any, within_days: int | None) -> dict[str, Any] | None:
+    """Terms for early payment; null where there are none."""
+    return None if percent is None else {"percent": plain(percent), "within_days": within_days}
+
+
+def settlement_words(row: Row, currency: str) -> dict[str, Any]:
+    """A discount, tax withheld or write-off of an invoice, or what took it back."""
+    return {
+        "document": row["document"],
+        "id": row["id"],
+        "kind": row["kind"],
+        "amount": amount_text(row["amount"], currency),
+        "on": row["on_date"],
+        "undoes": row["undoes"],
+        "posting": row["posting"],
+        "created_at": instant(row["created_at"]),
+    }
+
+
+def money_back_words(row: Row, currency: str) -> dict[str, Any]:
+    """A refund, a return or a dispute of a payment, and from where it was taken."""
+    names = ("amount", "fee", "from_unapplied", "from_credit", "from_allocated")
+    return {
+        "kind": row["kind"],
+        "id": row["id"],
+        "name": row["name"],
+        "status": row["status"],
+        **{name: amount_text(row[name], currency) for name in names},
+        "on": row["on_date"],
+        "reason": row["reason"],
+        "created_at": instant(row["created_at"]),
+    }
+
+
+def invoice_terms_words(row: Row, currency: str) -> dict[str, Any]:
+    """An invoice's terms for early payment, its last day in time and what was taken."""
+    told = early_payment_words(row["percent"], row["within_days"]) or {}
+    return {**told, "until": row["until"], "taken": amount_text(row["taken"], currency)}
+
+
+def discount_words(row: Row, invoice: Row) -> dict[str, Any]:
+    """A discount or the loss of one, and its invoice after it."""
+    return {
+        "id": row["id"],
+        "invoice_id": row["invoice"],
+        "kind": row["kind"],
+        "undoes": row["undoes"],
+        "currency": row["currency"],
+        **{name: amount_text(row[name], row["currency"]) for name in ("net", "tax", "total")},
+        "on": row["on_date"],
+        "posting": row["posting"],
+        "created_at": instant(row["created_at"]),
+        "invoice": invoice_words(invoice),
+    }
+
+
+def withholding_words(row: Row, invoice: Row) -> dict[str, Any]:
+    """Tax withheld, or taken back, and its invoice after it."""
+    return {
+        "id": row["id"],
+        "invoice_id": row["invoice"],
+        "kind": row["kind"],
+        "undoes": row["undoes"],
+        "currency": row["currency"],
+        "amount": amount_text(row["amount"], row["currency"]),
+        "certificate": row["certificate"],
+        "on": row["on_date"],
+        "posting": row["posting"],
+        "created_at": instant(row["created_at"]),
+        "invoice": invoice_words(invoice),
+    }
+
+
+def refund_payable_words(row: Row) -> dict[str, Any]:
+    """A promised refund: amount = paid + cancelled + left."""
+    currency = row["currency"]
+    amounts = {name: int(row[name]) for name in ("amount", "paid", "cancelled")}
+    amounts["left"] = amounts["amount"] - amounts["paid"] - amounts["cancelled"]
+    return {
+        "id": row["id"],
+        "ledger": row["ledger"],
+        "customer": row["customer"],
+        "payment": row["payment"],
+        "currency": currency,
+        **{name: amount_text(amount, currency) for name, amount in amounts.items()},
+        "on": row["on_date"],
+        "reason": row["reason"],
+        "posting": row["posting"],
+        "version": row["version"],
+        "created_at": instant(row["created_at"]),
+    }
+
+
 def posting_words(row: Row) -> dict[str, Any]:
     """What the ledger was asked, and what it said."""
     told = {name: instant(value) if name.endswith("_at") else value for name, value in dict(row).items()}

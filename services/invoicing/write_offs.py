@@ -42,7 +42,10 @@ async def write_off(
     document = new_id()
     key = BooksKey(organization, row["ledger"], row["currency"], on)
     books = await bookkeeping_for(connection, [key])
-    tax = (await cash_tax(connection, books, [row])).standing((organization, invoice), standing.amounts)
+    on_cash = await cash_tax(connection, books, [row])
+    if (waits := on_cash.unknown([(organization, invoice)])) is not None:
+        return waits
+    tax = on_cash.standing((organization, invoice), standing.amounts)
     occasion = Occasion(f"Invoice {row['number']} written off", on, standing.currency)
     draft = entries.write_off_entry(row["customer"], amount, occasion, books.books(key), tax)
     if isinstance(draft, Rejection):

@@ -42,6 +42,7 @@ TAIL = """
 
 * A payment that is returned, refunded, disputed or unallocated opens the invoice again: `paid` becomes `part-paid` or
   `issued`.
+* With the payment an early-payment discount that it took goes too, so that `credited` falls with `paid`.
 * A void is for an invoice that nothing has happened to. Once something was paid, credited or written off, credit it
   instead.
 * `credited` and `void` are ends. What comes in for them is unapplied, or the customer's credit.

@@ -105,27 +105,34 @@ SECTIONS = (
     ),
     Section(
         "Early-payment discount",
-        "It lowers the price, and so the tax: a small credit note to an account of its own.",
-        ("early-payment discount",),
+        "It lowers the price, and so the tax: a small credit note to an account of its own. Where the payment that "
+        "took it is taken back, it is lost.",
+        ("early-payment discount", "the discount is lost"),
     ),
     Section(
         "Tax withheld by the customer",
         "The customer pays part of the invoice to the tax office in our name. It settles the invoice and is a "
-        "claim of ours.",
-        ("tax withheld by the customer",),
+        "claim of ours. What was withheld wrongly is taken back.",
+        ("tax withheld by the customer", "tax withheld is taken back"),
     ),
     Section(
         "Refund",
         "Out of what is unapplied, then credit, then the newest allocations, whose invoices are open again. A "
-        "refund that is decided and not paid yet is promised.",
-        ("refund of customer credit", "a refund is promised", "the promised refund is paid"),
+        "refund that is decided and not paid yet is promised; what is not paid after all is credit again.",
+        (
+            "refund of customer credit",
+            "a refund is promised",
+            "the promised refund is paid",
+            "a promised refund stays as credit",
+        ),
     ),
     Section(
         "Returned direct debit", "The invoice is open again, and the bank keeps a fee.", ("returned direct debit",)
     ),
     Section(
         "Dispute",
-        "When it is opened the money is gone. Won, it comes back to where it was; lost, nothing more is posted.",
+        "When it is opened the money is gone. Won, it comes back to where it was: as credit, as unapplied receipts, "
+        "and on its invoices as far as they are still open, the rest unapplied. Lost, nothing more is posted.",
         ("dispute opened", "dispute won"),
     ),
     Section(

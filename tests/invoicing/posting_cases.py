@@ -281,6 +281,25 @@ CASES: dict[str, tuple[rules.Answer | None, str]] = {
         rules.early_discount(note(2820), ACCRUAL),
         "discounts debit 24.00; tax-due debit 4.00 S20; tax-due debit 0.20 S5; receivable credit 28.20 @c-acme",
     ),
+    "the discount is lost": (
+        rules.discount_taken_back(note(2820), ACCRUAL),
+        "receivable debit 28.20 @c-acme; discounts credit 24.00; tax-due credit 4.00 S20; tax-due credit 0.20 S5",
+    ),
+    "the discount is lost, cash basis": (
+        rules.discount_taken_back(
+            note(2820, standing=TaxStanding((TaxRow(S20, 19600, USD), TaxRow(S5, 980, USD)), 138180, 69090)), CASH
+        ),
+        "receivable debit 28.20 @c-acme; discounts credit 24.00; tax-not-yet-due credit 4.00 S20; "
+        "tax-not-yet-due credit 0.20 S5",
+    ),
+    "tax withheld is taken back": (
+        rules.withheld_taken_back(TOLD, ACME, 18000, ACCRUAL, ()),
+        "receivable debit 180.00 @c-acme; withholding credit 180.00",
+    ),
+    "a promised refund stays as credit": (
+        rules.refund_payable_cancelled(TOLD, ACME, 9000, ACCRUAL),
+        "refunds-payable debit 90.00 @c-acme; customer-credit credit 90.00 @c-acme",
+    ),
     "refund of customer credit": (
         rules.refund(TOLD, MoneyBack(CLEARING, [Owed("customer-credit", ACME, 9000)], fee=25), ACCRUAL),
         "customer-credit debit 90.00 @c-acme; fees debit 0.25; processor-clearing credit 90.25",

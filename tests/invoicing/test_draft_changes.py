@@ -47,6 +47,19 @@ async def test_a_draft_becomes_another_one_and_is_issued_as_that(service: Servic
     assert [tax["amount"] for tax in read["taxes"]] == ["1.50"]
 
 
+async def test_a_drafts_terms_of_early_payment_change_with_it(service: Service) -> None:
+    draft = await made(service, early_payment={"percent": "2", "within_days": 10})
+    for version, early in ((1, {"percent": "3", "within_days": 7}), (2, None)):
+        body = changed(version=version, **({"early_payment": early} if early else {}))
+        status, told, _ = await service.send("PUT", f"/invoices/{draft['id']}", body)
+        assert status == 200, told
+        _, read, _ = await service.send("GET", f"/invoices/{draft['id']}")
+        told = read["early_payment"]
+        assert (told and (told["percent"], told["within_days"])) == (("3", 7) if early else None)
+    again = await made(service, early_payment={"percent": "2", "within_days": 10})
+    assert (await service.send("DELETE", f"/invoices/{again['id']}"))[0] == 200
+
+
 async def test_what_cannot_be_changed_stays_and_says_why(service: Service) -> None:
     draft, issued = await made(service), await made(service, issue=True)
     nobody = str(service.acme.customer)

@@ -12,8 +12,9 @@ from libs.common.errors import Rejection
 from libs.common.money import ISO_4217
 from services.invoicing.allocations import AllocationWish, allocate, apply_credit, unallocate
 from services.invoicing.asking import Done
+from services.invoicing.disputes import DisputeEnd, end_dispute
 from services.invoicing.payments import Recorded
-from services.invoicing.refunds import BackWish, DisputeEnd, end_dispute, take_back
+from services.invoicing.refunds import BackWish, take_back
 from services.invoicing.voiding import void_invoice
 from tests.invoicing.trading import DAY, ORGANIZATION, Company, company, payment
 
@@ -212,14 +213,15 @@ async def test_money_that_goes_back_comes_from_unapplied_then_credit_then_the_ne
     await acme.post_all()
 
 
-async def test_a_dispute_opens_the_invoice_again_and_a_won_one_gives_the_money_back(writer: Pool) -> None:
+async def test_a_won_dispute_comes_back_where_it_was_and_what_is_settled_meanwhile_is_unapplied(writer: Pool) -> None:
     acme = await company(writer)
     await acme.issued("120.00")
-    (recorded,) = await acme.record(payment("120.00", reference="2026-000001"))
+    (recorded,) = await acme.record(payment("150.00", reference="2026-000001"))
     assert isinstance(recorded, Recorded)
     async with transaction(writer) as connection:
         await take_back(connection, _back(recorded.row["id"], "dispute_opened", "d-1", None), now())
-    assert await _invoice(acme) == ("issued", 12000)
+    assert (await _invoice(acme), await _placed(acme)) == (("issued", 12000), [("p-1", "0", "0", "0", "15000")])
+    await acme.record(payment("50.00", "p-2", reference="2026-000001"))
     end = DisputeEnd(
         organization=ORGANIZATION, provider="stripe", dispute_id="d-1", status="won", on=DAY, created_at=now()
     )
@@ -227,12 +229,30 @@ async def test_a_dispute_opens_the_invoice_again_and_a_won_one_gives_the_money_b
         async with transaction(writer) as connection:
             done = await end_dispute(connection, end, now())
             assert isinstance(done, Done), done
-    assert await _placed(acme) == [("p-1", "0", "12000", "0", "0")]
+    assert await _invoice(acme) == ("paid", 0)
+    assert await _placed(acme) == [("p-1", "7000", "5000", "3000", "0"), ("p-2", "5000", "0", "0", "0")]
+    row = await acme.one("select reason from payments where payment_id = 'p-1'")
+    assert row["reason"] == "50.00 of a won dispute found its invoices settled"
     await acme.post_all()
     sums = await acme.all("select role, sum(amount) as amount from movements group by role")
     assert {row["role"]: int(row["amount"]) for row in sums} == {
-        "receivable": 12000, "tax-due": -2000, "processor-clearing": 12000, "unapplied-receipts": -12000,
+        "receivable": 0, "tax-due": -2000, "processor-clearing": 20000, "unapplied-receipts": -5000,
+        "customer-credit": -3000,
     }  # fmt: skip
+
+
+async def test_a_lost_dispute_stays_open(writer: Pool) -> None:
+    acme = await company(writer)
+    await acme.issued("120.00")
+    (recorded,) = await acme.record(payment("120.00", reference="2026-000001"))
+    assert isinstance(recorded, Recorded)
+    end = DisputeEnd(
+        organization=ORGANIZATION, provider="stripe", dispute_id="d-1", status="lost", on=DAY, created_at=now()
+    )
+    async with transaction(writer) as connection:
+        await take_back(connection, _back(recorded.row["id"], "dispute_opened", "d-1", None), now())
+        await end_dispute(connection, end, now())
+    assert (await _invoice(acme), await _placed(acme)) == (("issued", 12000), [("p-1", "0", "0", "0", "12000")])
 
 
 async def test_answers_and_payments_that_meet_do_not_wait_in_a_ring(writer: Pool) -> None:

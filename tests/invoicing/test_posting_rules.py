@@ -249,6 +249,14 @@ def test_what_is_given_up_whole_leaves_no_tax_that_is_not_due() -> None:
     assert [row.amount for row in standing.not_due_in(1)] == [0]
 
 
+def test_what_is_given_up_after_a_note_and_a_payment_that_is_taken_back_moves_no_tax_that_is_due() -> None:
+    """120.00 with 20.00 tax, 60.00 paid; a note of 90.00 leaves 30.00 as credit; the payment bounces, 60.00 open."""
+    before = TaxStanding((TaxRow(S20, 500, USD),), 3000, paid=-3000)
+    assert [row.amount for row in before.not_due_in(6000)] == [1000]
+    after = before.moved([TaxRow(S20, -1000, USD)], total=-6000)
+    assert (before.due(before.rows[0]), after.due(after.rows[0])) == (-500, -500)
+
+
 def test_the_parts_of_an_invoice_have_all_of_its_tax() -> None:
     parts = [rules.tax_inside(PLAIN.totals, 47000, before) for before in (0, 47000, 94000)]
     assert [sum(row.amount for part in parts for row in part if row.terms == terms) for terms in (S20, S5)] == [

@@ -1,6 +1,7 @@
 """Receivables tie out with the books at any sequence, whatever happens; what does not is told, and by whom."""
 
 import random
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,17 @@ import pytest
 from libs.common import metrics
 from libs.common.clock import now
 from libs.common.db import Pool, create_pool, transaction
+from libs.common.money import ISO_4217
+from services.invoicing.keeping import assign, keep_as_credit
+from services.invoicing.refunds_payable import PromiseWish, cancel, pay, promise
 from services.invoicing.tying import TieOutGauge
 from services.invoicing.voiding import void_invoice
+from services.invoicing.withholding import withhold
 from tests.invoicing.bookkeeping_story import Books
 from tests.invoicing.conftest import InvoicingDatabase
 from tests.invoicing.paying import tell, told
 from tests.invoicing.serving import invoicing_service
-from tests.invoicing.trading import ORGANIZATION, Company, company
+from tests.invoicing.trading import DAY, ORGANIZATION, Company, company
 
 
 async def books_of(acme: Company) -> Books:
@@ -121,11 +126,14 @@ async def test_the_tie_out_over_rest(writer: Pool, receivables: InvoicingDatabas
 
 async def _happen(acme: Company, chance: random.Random, number: int, invoices: list[Any]) -> None:
     """Something of a company's day."""
-    what = chance.choice(["invoice", "pay", "pay", "pay", "refund", "dispute", "won", "void", "payout"])
+    what = chance.choice(
+        ["invoice", "pay", "pay", "pay", "refund", "dispute", "won", "void", "payout", "withhold", "keep", "promise"]
+    )
     amount = f"{chance.randint(1, 40)}.00"
     payment = {"payment_id": f"p-{chance.randint(0, 8)}"}
     if what == "invoice" or not invoices:
-        invoices.append(await acme.issued(f"{chance.randint(1, 9) * 6}.00"))
+        terms = (Decimal(chance.choice([2, 50])), 10) if chance.random() < 0.5 else None
+        invoices.append(await acme.issued(f"{chance.randint(1, 9) * 6}.00", early_payment=terms))
     elif what == "pay":
         reference = chance.choice([each["number"] for each in invoices] + ["nobody knows"])
         await tell(acme.pool, told("received", amount, reference=reference, payment_id=f"p-{number}", fee="0.30"))
@@ -138,8 +146,33 @@ async def _happen(acme: Company, chance: random.Random, number: int, invoices: l
     elif what == "void":
         async with transaction(acme.pool) as connection:
             await void_invoice(connection, ORGANIZATION, chance.choice(invoices)["id"], None, now())
+    elif what in ("withhold", "keep", "promise"):
+        await _settle(acme, chance, what, chance.randint(1, 40) * 100, chance.choice(invoices))
     else:
         await tell(acme.pool, told("paid", amount, payout_id=f"po-{number}"))
+
+
+async def _settle(acme: Company, chance: random.Random, what: str, amount: int, invoice: Any) -> None:
+    """What is not a payment; where it cannot be nothing happens."""
+    paid = await acme.all("select id from payments where unapplied > 0 order by id")
+    promised = await acme.all("select id from refunds_payable where amount > paid + cancelled order by id")
+    async with transaction(acme.pool) as connection:
+        if what == "withhold":
+            await withhold(connection, ORGANIZATION, invoice["id"], amount, "W-1", DAY, now())
+        elif what == "keep" and paid:
+            one = chance.choice(paid)["id"]
+            await assign(connection, ORGANIZATION, one, acme.customer)
+            await keep_as_credit(connection, ORGANIZATION, one, None, DAY, now())
+        elif what == "promise" and promised and amount > 2000:
+            await pay(connection, ORGANIZATION, promised[0]["id"], min(amount, 1500), None, "card", DAY, now())
+        elif what == "promise" and promised:
+            await cancel(connection, ORGANIZATION, promised[0]["id"], DAY, now())
+        elif what == "promise":
+            wish = PromiseWish(
+                organization=ORGANIZATION, ledger="main", customer=acme.customer, currency=ISO_4217["USD"],
+                amount=None, on=DAY,
+            )  # fmt: skip
+            await promise(connection, wish, now())
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from libs.common.errors import Rejection
 from services.invoicing import domain
 from services.invoicing import posting_rules as rules
 from services.invoicing.account_roles import TIED
-from services.invoicing.allocating import Kept, unwind
-from services.invoicing.business_events import MoneyBack, Owed
+from services.invoicing.allocating import Kept, put_back, unwind
+from services.invoicing.business_events import CreditNote, MoneyBack, Owed
 from services.invoicing.cash_basis import TaxRow
 from services.invoicing.entry_drafts import Part
 from services.invoicing.recognition import left
@@ -88,15 +89,11 @@ def win_dispute(history: History, first: int, second: int, percent: int) -> bool
     if payment is None:
         return False
     taken, invoices = payment.disputes.pop()
-    allocations, elsewhere = [], 0
-    for key, amount in taken.allocations:
-        invoice = invoices[key]
-        fits = min(amount, domain.receivable(invoice.status, invoice.amounts))
-        fits -= sum(each for other, each in allocations if invoices[other] is invoice)
-        if fits > 0:
-            allocations.append((key, min(fits, amount)))
-        elsewhere += amount - max(fits, 0)
-    placed = Kept(taken.unapplied + elsewhere, taken.credit, tuple(allocations))
+    numbers = {key: str(history.invoices.index(invoice)) for key, invoice in invoices.items()}
+    was = replace(taken, allocations=tuple((numbers[key], amount) for key, amount in taken.allocations))
+    open_ = {number: invoices[key].amounts.open for key, number in numbers.items() if not invoices[key].is_void}
+    placed = put_back(was, open_)
+    invoices = {number: history.invoices[int(number)] for number in numbers.values()}
     sources, due = _sources(history, payment, placed, 1, invoices)
     back = MoneyBack(PLACES[1], sources, second % 2, due)
     history.ledger.post(rules.dispute_won(history.told(payment.currency), back, history.books))
@@ -127,6 +124,18 @@ def pay_promise(history: History, first: int, second: int, percent: int) -> bool
     return True
 
 
+def cancel_promise(history: History, first: int, second: int, percent: int) -> bool:
+    key = pick([key for key, amount in history.promised.items() if amount], first)
+    if key is None:
+        return False
+    amount = part(history.promised[key], percent)
+    occasion = history.told(USD if key[1] == "USD" else EUR)
+    history.ledger.post(rules.refund_payable_cancelled(occasion, key[0], amount, history.books))
+    history.promised[key] -= amount
+    history.credit[key] += amount
+    return True
+
+
 def payout(history: History, first: int, second: int, percent: int) -> bool:
     code = ("USD", "EUR")[first % 2]
     whole = history.clearing[code]
@@ -147,6 +156,40 @@ def withhold(history: History, first: int, second: int, percent: int) -> bool:
     due = history.paid(invoice, amount)
     occasion = history.told(invoice.currency)
     history.ledger.post(rules.withheld(occasion, invoice.customer, amount, history.books, due))
+    invoice.withheld.append(amount)
+    return True
+
+
+def take_back_withheld(history: History, first: int, second: int, percent: int) -> bool:
+    invoice = pick([each for each in history.invoices if each.withheld], first)
+    if invoice is None or isinstance(domain.unallocate(invoice.at(), invoice.withheld[-1]), Rejection):
+        return False
+    amount = invoice.withheld.pop()
+    due = history.paid(invoice, -amount)
+    occasion = history.told(invoice.currency)
+    history.ledger.post(rules.withheld_taken_back(occasion, invoice.customer, amount, history.books, due))
+    return True
+
+
+def lose_discount(history: History, first: int, second: int, percent: int) -> bool:
+    """Any of the discounts that stand, whatever came after it."""
+    invoice = pick([each for each in history.invoices if each.discounts], first)
+    if invoice is None:
+        return False
+    found = invoice.discounts[second % len(invoice.discounts)]
+    after = domain.take_back_discount(invoice.at(), found.total)
+    if isinstance(after, Rejection):
+        return False
+    note = CreditNote(
+        number="", issued_on=history.day, invoice=invoice.issued, totals=found, on_receivable=found.total,
+        deferred_left={}, standing=invoice.standing() if history.tax_basis == "cash" else None,
+    )  # fmt: skip
+    history.ledger.post(rules.discount_taken_back(note, invoice.books))
+    assert invoice.take(after)
+    invoice.discounts.remove(found)
+    invoice.notes.remove(found)
+    for row in found.taxes:
+        invoice.rows_left[row.terms] += in_usd(row.amount, invoice.currency, invoice.books.rates["EUR"])
     return True
 
 
@@ -234,14 +277,18 @@ STEPS: dict[str, Step] = {
     "void": History.void,
     "keep_as_credit": History.keep_as_credit,
     "apply_credit": History.apply_credit,
+    "take_back_credit": History.take_back_credit,
     "refund": refund,
     "returned": returned,
     "dispute": dispute,
     "win_dispute": win_dispute,
     "promise": promise,
     "pay_promise": pay_promise,
+    "cancel_promise": cancel_promise,
     "payout": payout,
     "withhold": withhold,
+    "take_back_withheld": take_back_withheld,
+    "lose_discount": lose_discount,
     "write_off": write_off,
     "reverse_write_off": reverse_write_off,
     "relieve": relieve,

@@ -49,6 +49,9 @@ class Invoice:
     deferrals: dict[int, Deferral]
     is_void: bool = False
     notes: list[CreditTotals] = field(default_factory=list)
+    discounts: list[CreditTotals] = field(default_factory=list)
+    withheld: list[int] = field(default_factory=list)
+    credit_used: list[int] = field(default_factory=list)
     left_to_credit: int = 0
     recognised: Counter[int] = field(default_factory=Counter)
     off_deferred: Counter[int] = field(default_factory=Counter)
@@ -99,7 +102,7 @@ class Payment:
     credit_party: str | None
     placed: dict[int, tuple[Invoice, int]] = field(default_factory=dict)
     gone_back: int = 0
-    disputes: list[tuple[Kept, dict[int, Invoice]]] = field(default_factory=list)
+    disputes: list[tuple[Kept, dict[str, Invoice]]] = field(default_factory=list)
 
 
 def pick(found: Sequence[T], number: int) -> T | None:
@@ -258,6 +261,8 @@ class History:
         self.credit[invoice.customer, invoice.currency.code] += found.total - on_receivable
         invoice.left_to_credit += found.total - on_receivable
         invoice.notes.append(found)
+        if is_discount:
+            invoice.discounts.append(found)
         rate = invoice.books.rates["EUR"]
         for row in found.taxes:
             invoice.rows_left[row.terms] -= in_usd(row.amount, invoice.currency, rate)
@@ -379,4 +384,17 @@ class History:
         occasion = self.told(invoice.currency)
         self.ledger.post(rules.credit_applied(occasion, invoice.customer, amount, self.books, due))
         self.credit[key] -= amount
+        invoice.credit_used.append(amount)
+        return True
+
+    def take_back_credit(self, first: int, second: int, percent: int) -> bool:
+        invoice = pick([each for each in self.invoices if each.credit_used], first)
+        if invoice is None or isinstance(domain.unallocate(invoice.at(), invoice.credit_used[-1]), Rejection):
+            return False
+        amount = invoice.credit_used.pop()
+        due = self.paid(invoice, -amount)
+        target = Owed("customer-credit", invoice.customer, amount)
+        occasion = self.told(invoice.currency)
+        self.ledger.post(rules.unallocation(occasion, invoice.customer, target, self.books, due))
+        self.credit[invoice.customer, invoice.currency.code] += amount
         return True
