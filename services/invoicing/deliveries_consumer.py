@@ -23,10 +23,10 @@ from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Poison
 from libs.common.events_invoicing import INVOICING
 from libs.common.inbox import advance
+from libs.common.listening import Ear
 from libs.common.messages import rfc3339
 from services.invoicing import delivery_store
 from services.invoicing.delivery_store import NewDelivery, Target
-from services.invoicing.listening import Ear
 
 GROUP: Final = "invoicing-webhooks"
 

@@ -26,8 +26,8 @@ from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Poison
 from libs.common.events_payments import PAYMENTS, AnyPaymentEvent, payment_key
 from libs.common.inbox import advance
+from libs.common.listening import Ear
 from libs.common.telemetry import get_logger, start_span
-from services.invoicing.listening import Ear
 from services.invoicing.parking import Apply, Taken, take
 from services.invoicing.payment_messages import TYPES, ToldPayment, id_in_key, read_event
 

@@ -1,7 +1,7 @@
-"""What invoicing's consumers have in common: one topic, dead letters of its own, a start that waits for Kafka.
+"""What the consumers of events have in common: one topic, dead letters of its own, a start that waits for Kafka.
 
 Each consumer brings `decode` (a record's value, or Poison) and `accept` (a batch in one transaction that moves the
-offset fence); positions are in invoicing's database.
+offset fence); positions are in its service's database.
 """
 
 import asyncio
