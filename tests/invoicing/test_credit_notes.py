@@ -40,6 +40,24 @@ async def _invoice(acme: Company) -> tuple[str, int, int]:
     return row["status"], int(row["credited"]), int(row["open"])
 
 
+@pytest.mark.parametrize("tax_basis", ["accrual", "cash"])
+async def test_what_is_given_up_is_not_credited_too(writer: Pool, tax_basis: str) -> None:
+    acme = await company(writer, tax_basis)
+    made = await acme.issued("120.00")
+    async with transaction(writer) as connection:
+        given_up = await write_off(connection, ORGANIZATION, made["id"], "72.00", DAY, now())
+    assert isinstance(given_up, Done), given_up
+    for more, pointer in (({"amount": "48.01"}, "/amount"), ({}, "/lines")):
+        refused = await _credit(acme, made["id"], **more)
+        assert isinstance(refused, Rejection)
+        assert (refused.code, refused.facts["left"], refused.errors[0].pointer) == (
+            "credit-exceeds-invoice", "48.00", pointer,
+        )  # fmt: skip
+    noted = await _credit(acme, made["id"], amount="48.00")
+    assert isinstance(noted, Done), noted
+    assert (noted.body["applied"], noted.body["to_credit"]) == ("48.00", "0.00")
+
+
 async def test_notes_add_up_to_their_invoice_and_the_rest_of_a_paid_one_is_credit(writer: Pool) -> None:
     acme = await company(writer)
     made = await acme.issued("120.00")
