@@ -33,6 +33,9 @@ async def test_rates_are_kept_once_and_it_is_said_when_new_ones_came(
     async def has(count: int) -> bool:
         return await rows(receivables.admin, "select count(*) from rates") == [(count,)]
 
+    async def is_at(place: int) -> bool:
+        return await rows(receivables.admin, "select next_offset from consumer_offsets") == [(place,)]
+
     def committed() -> None:
         came.append(1)
 
@@ -44,6 +47,7 @@ async def test_rates_are_kept_once_and_it_is_said_when_new_ones_came(
             await told.say(event(TYPE, RATE, "1"), event(TYPE, {**RATE, "rate": "0"}, "2"))
             await eventually(lambda: has(1))
             await told.say(event(TYPE, RATE, "1"))
+            await eventually(lambda: is_at(3))
             await told.say(event(TYPE, {**RATE, "rate": "1.08"}, "3"))
             await eventually(lambda: has(2))
     kept = await rows(receivables.admin, "select event_id, rate, organization from rates order by known_at")

@@ -9,8 +9,10 @@ from tests.removals.messaging import MESSAGING
 from tests.removals.receiving import RECEIVING
 from tests.removals.removal import Removal
 from tests.removals.summing import SUMMING
+from tests.removals.waiting import WAITING
 from tests.removals.writing import WRITING
 
 REMOVALS: tuple[Removal, ...] = (
     *WRITING, *HOLDING, *CLOSING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING, *LISTENING,
+    *WAITING,
 )  # fmt: skip
