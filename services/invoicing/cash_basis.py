@@ -28,7 +28,8 @@ class TaxRow:
 class TaxStanding:
     """What is left of an invoice: `total` less credit notes, discounts and write-offs, and `paid` of it.
 
-    Credit that a note left to the customer, because the invoice was paid, counts as paid no more.
+    Credit that a note left to the customer, because the invoice was paid, counts as paid no more. Where that payment is
+    taken back later, less than nothing is paid, and where what is open then is given up, less than nothing is left.
     """
 
     rows: tuple[TaxRow, ...]
@@ -45,7 +46,8 @@ class TaxStanding:
 
     def due(self, row: TaxRow) -> int:
         """What of a row is due."""
-        return round_ratio(row.amount * self.paid, self.total, Rounding.HALF_UP) if self.total else 0
+        sign = -1 if self.total < 0 else 1
+        return round_ratio(sign * row.amount * self.paid, abs(self.total), Rounding.HALF_UP) if self.total else 0
 
     def not_due_in(self, amount: int) -> tuple[TaxRow, ...]:
         """The tax not yet due inside `amount` of what is open."""
