@@ -1,7 +1,8 @@
 """How far a consumer group has read a topic, for whoever waits for what that group does.
 
 The lag of this very moment says little: a topic that is written to is never read to its end. So the question names an
-instant: is there anything unread that was written before it?
+instant: is there anything unread that was written before it? Where the broker has access rules, they have to let this
+service describe the group; what cannot be seen counts as unread, and the log says so.
 """
 
 from datetime import datetime
@@ -26,7 +27,7 @@ class GroupReading:
         self._kafka, self._group, self._topic = kafka, group, topic
 
     async def is_behind(self, instant: datetime) -> bool:
-        """Whether something that was written before `instant` is unread. A Kafka that is away counts as unread."""
+        """Whether something that was written before `instant` is unread, or nobody can tell."""
         try:
             wanted = await self._written_before(instant)
             async with self._kafka.admin() as admin:
