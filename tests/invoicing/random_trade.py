@@ -85,6 +85,8 @@ class Trade:
     books: RuledBooks
     chance: random.Random
     invoices: list[dict[str, Any]] = field(default_factory=list)
+    payments: list[dict[str, str]] = field(default_factory=list)
+    disputes: list[dict[str, str]] = field(default_factory=list)
     number: int = 0
 
     async def happen(self) -> None:
@@ -102,19 +104,22 @@ class Trade:
     async def _told(self, what: str) -> None:
         amount = f"{self.chance.randint(1, 40)}.00"
         common = {"organization": self.acme.organization}
-        payment = common | {"payment_id": f"p-{self.chance.randint(1, ROUNDS * 2)}"}
-        dispute = payment | {"dispute_id": f"d-{self.number % 4}"}
+        unknown = common | {"payment_id": f"nobody-{self.number}", "dispute_id": f"d-{self.number}"}
         if what == "pay":
             invoice = self.chance.choice(self.invoices)
             reference = self.chance.choice([invoice["number"], invoice["number"], "nobody knows"])
-            paid = {"payment_id": f"p-{self.number}", "currency": invoice["currency"], "fee": "0.30"}
-            event = told("received", amount, reference=reference, **(common | paid))
+            payment = common | {"payment_id": f"p-{self.number}", "currency": invoice["currency"]}
+            self.payments.append(payment)
+            event = told("received", amount, reference=reference, fee="0.30", **payment)
         elif what == "refund":
-            event = told("refunded", amount, refund_id=f"r-{self.number}", **payment)
+            payment = self.chance.choice([*self.payments, unknown])
+            event = told("refunded", amount, refund_id=f"r-{self.number}", **_without(payment, "dispute_id"))
         elif what == "dispute":
-            event = told("disputed", amount, status="opened", **dispute)
+            dispute = {**self.chance.choice([*self.payments, unknown]), "dispute_id": f"d-{self.number}"}
+            self.disputes.append(dispute | {"amount": amount})
+            event = told("disputed", status="opened", **self.disputes[-1])
         elif what == "won":
-            event = told("disputed", amount, status="won", **dispute)
+            event = told("disputed", status="won", **self.chance.choice([*self.disputes, unknown]))
         else:
             event = told("paid", amount, payout_id=f"po-{self.number}", **common)
         await tell(self.acme.pool, event)
@@ -159,6 +164,10 @@ class Trade:
         proof = await self.books.proof(sequence)
         assert proof.ties, (sequence, [row for row in proof.rows if not row.ties])
         assert not proof.by_others
+
+
+def _without(members: dict[str, str], name: str) -> dict[str, str]:
+    return {each: value for each, value in members.items() if each != name}
 
 
 async def play(pool: Pool, seed: int, organization: str) -> int:
