@@ -8,7 +8,7 @@ import re
 from datetime import date, datetime
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator
+from pydantic import AwareDatetime, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -29,3 +29,5 @@ def _written_instant(value: Any) -> Any:
 
 WrittenDay = Annotated[date, BeforeValidator(_written_day)]
 WrittenInstant = Annotated[datetime, BeforeValidator(_written_instant)]
+ZonedInstant = Annotated[AwareDatetime, BeforeValidator(_written_instant)]
+"""An instant that says its zone."""

@@ -1,9 +1,9 @@
 """The Idempotency-Key header: the caller's name for one wish, so that asking twice has the effect of once."""
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header
+from fastapi import Depends
 from starlette.requests import Request
 
 from libs.common.errors import Problem
@@ -12,7 +12,6 @@ KEY_LENGTH_MAX: Final = 200
 
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _DESCRIPTION: Final = "Your name for this wish, 1 to 200 visible ASCII characters; sent again it gives the same answer."
-_HEADER: Final = Header(alias="Idempotency-Key", description=_DESCRIPTION)
 
 
 def parse_key(value: str | None, *, required: bool) -> str | None:
@@ -45,18 +44,24 @@ def is_retry(request: Request) -> bool:
     return request.headers.get("idempotency-retry") == "true"
 
 
-def _required(request: Request, _: Annotated[str | None, _HEADER] = None) -> str:
+def _required(request: Request) -> str:
     key = key_of(request, required=True)
     assert key is not None
     return key
 
 
-def _optional(request: Request, _: Annotated[str | None, _HEADER] = None) -> str | None:
-    return key_of(request, required=False)
-
-
 RequiredKey = Annotated[str, Depends(_required)]
-"""A FastAPI route's parameter for a key that must be there."""
+"""A FastAPI route's parameter for a key that must be there; the route says so by `openapi_extra=KEY_NEEDED`."""
 
-OptionalKey = Annotated[str | None, Depends(_optional)]
-"""A FastAPI route's parameter for a key that may be there."""
+KEY_NEEDED: Final[dict[str, Any]] = {
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": True,
+            "description": _DESCRIPTION,
+            "schema": {"type": "string", "pattern": "^[!-~]{1,200}$"},
+        }
+    ]
+}
+"""What such a route's entry in the OpenAPI document has more."""

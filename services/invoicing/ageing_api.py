@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import UTC
 from typing import Annotated, Any
 
 import orjson
 from fastapi import Query
-from pydantic import AwareDatetime
 
 from libs.common.auth import Caller
+from libs.common.days import WrittenDay, ZonedInstant
 from libs.common.errors import Problem
 from libs.common.http import App, requires, router
 from libs.common.journal import SlugText
@@ -41,8 +41,8 @@ class AgeingApi:
         self,
         caller: Reads,
         ledger: SlugText = "main",
-        as_of: date | None = None,
-        known_at: AwareDatetime | None = None,
+        as_of: WrittenDay | None = None,
+        known_at: ZonedInstant | None = None,
         basis: Basis = "due",
         edges: EdgesText = "30,60,90",
     ) -> dict[str, Any]:

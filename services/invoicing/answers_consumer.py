@@ -25,9 +25,9 @@ from libs.common.errors import Poison
 from libs.common.events import ANSWERS, REQUEST_POSTED, REQUEST_REJECTED
 from libs.common.events_invoicing import INVOICING_SOURCE
 from libs.common.inbox import unseen
+from libs.common.listening import Ear, Together, advance_all
 from libs.common.problems import faults_of
 from libs.common.telemetry import start_span
-from services.invoicing.listening import Ear, Together, advance_all
 from services.invoicing.posting_requests import Answer, PostedAnswer, RejectedAnswer, answered
 
 GROUP: Final = "invoicing-answers"

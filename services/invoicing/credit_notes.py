@@ -27,7 +27,7 @@ from services.invoicing.business_events import CreditNote, IssuedInvoice
 from services.invoicing.cash_basis import TaxStanding
 from services.invoicing.cash_standing import cash_tax
 from services.invoicing.catalog_store import ledger_terms
-from services.invoicing.crediting import CreditTotals, CreditWish, credit_amount, credit_lines, credit_rest
+from services.invoicing.crediting import CreditTotals, CreditWish, credit_amount, credit_lines, credit_rest, exceeds
 from services.invoicing.deferrals import deferred_left, deferred_parts
 from services.invoicing.discounting import notes_before
 from services.invoicing.domain import Standing
@@ -63,7 +63,7 @@ class NoteWish:
 
 
 async def issue_credit_note(connection: Connection, wish: NoteWish, now: datetime) -> Done | Rejection:
-    """Credits an invoice."""
+    """Credits an invoice, up to what was neither credited nor given up: a write-off is reversed first."""
     key = wish.organization, wish.invoice
     row = (await invoice_store.lock_invoices(connection, [key])).get(key)
     if row is None:
@@ -77,7 +77,17 @@ async def issue_credit_note(connection: Connection, wish: NoteWish, now: datetim
         return noted
     if noted.total <= 0:
         return reject("amount-not-positive", errors=[Fault("/lines", "come to nothing")])
+    left = await _left(connection, wish, standing)
+    if noted.total > left:
+        return exceeds(found, noted.total, left, "/lines" if wish.amount is None else "/amount")
     return await _store(connection, wish, row, standing, found, noted, now)
+
+
+async def _left(connection: Connection, wish: NoteWish, standing: Standing) -> int:
+    """What of the invoice is neither credited nor given up."""
+    notes = await note_store.credit_notes_of(connection, wish.organization, wish.invoice)
+    amounts, to_credit = standing.amounts, sum(int(each["to_credit"]) for each in notes)
+    return amounts.total - amounts.credited - amounts.written_off - to_credit
 
 
 def _noted(wish: NoteWish, found: Totals, before: Sequence[CreditTotals]) -> CreditTotals | Rejection:

@@ -105,7 +105,7 @@ def credit_amount(invoice: Totals, credited: Sequence[CreditTotals], amount: int
     if amount <= 0:
         return reject("amount-not-positive", errors=[Fault("/amount", f"is {text(amount, invoice.currency)}")])
     if amount > left.goods + left.rounding:
-        return _exceeds(invoice, amount, left.goods + left.rounding, "/amount")
+        return exceeds(invoice, amount, left.goods + left.rounding, "/amount")
     if amount == left.goods + left.rounding:
         return credit_rest(invoice, credited)
     goods = min(amount, left.goods)
@@ -169,7 +169,7 @@ def _wished(
         if net * open_net < 0:
             return reject("amount-not-positive", errors=[Fault(at, "goes the other way than its line")])
         if abs(net) > abs(open_net):
-            return _exceeds(invoice, net, open_net, at)
+            return exceeds(invoice, net, open_net, at)
         nets[wish.line] = net
     return nets
 
@@ -302,9 +302,9 @@ def _note(
         is_last = net + tax == left.goods and all(nets.get(place, 0) == each for place, each in enumerate(left.net))
         rounding = left.rounding if is_last else -max(over, 0)
         if not is_last and over > max(-left.rounding, 0):
-            return _exceeds(invoice, net + tax, left.goods + left.rounding, "/lines")
+            return exceeds(invoice, net + tax, left.goods + left.rounding, "/lines")
     if not rounding and not any(line.net or any(line.taxes) for line in lines):
-        return _exceeds(invoice, 0, left.goods + left.rounding, "")
+        return exceeds(invoice, 0, left.goods + left.rounding, "")
     if net + tax + rounding < 0:
         return reject("total-negative", errors=[Fault("/lines", "add up to less than zero")])
     return CreditTotals(tuple(lines), _rows(invoice, lines), net, tax, rounding, net + tax + rounding)
@@ -320,7 +320,8 @@ def _rows(invoice: Totals, lines: list[CreditLine]) -> tuple[TaxTotal, ...]:
     return tuple(TaxTotal(row.terms, *sums[row_of(row.terms)]) for row in invoice.taxes if row_of(row.terms) in sums)
 
 
-def _exceeds(invoice: Totals, wished: int, left: int, pointer: str) -> Rejection:
+def exceeds(invoice: Totals, wished: int, left: int, pointer: str) -> Rejection:
+    """More is to be credited than is left."""
     said, there = text(wished, invoice.currency), text(left, invoice.currency)
     return reject(
         "credit-exceeds-invoice",

@@ -23,10 +23,10 @@ from libs.common.db import Pool, transaction
 from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Poison
 from libs.common.events_invoicing import INVOICING
+from libs.common.listening import Ear, Together, advance_all
 from libs.common.messages import rfc3339
 from services.invoicing import delivery_store
 from services.invoicing.delivery_store import NewDelivery, Target
-from services.invoicing.listening import Ear, Together, advance_all
 
 GROUP: Final = "invoicing-webhooks"
 BATCH_RECORDS: Final = 2_000

@@ -7,6 +7,7 @@ GET  /webhook-targets/{id}/deliveries?state=   POST /webhook-targets/{id}/delive
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from libs.common.db import Connection, Pool, transaction
 from libs.common.errors import Fault, Problem
 from libs.common.events_invoicing import INVOICING_EVENTS
 from libs.common.http import App, requires, router
-from libs.common.idempotency import RequiredKey
+from libs.common.idempotency import KEY_NEEDED, RequiredKey
 from libs.common.problems import malformed
 from libs.common.sealing import Sealer
 from services.invoicing import delivery_store, webhook_secrets
@@ -80,9 +81,10 @@ class DeliveryApi:
         """Puts every route into the application."""
         routes = router(PREFIX, ["webhooks"])
         add = routes.add_api_route
-        add(TARGETS, self.create, methods=["POST"], status_code=201, summary="Somebody who hears our events")
+        keyed = partial(add, methods=["POST"], openapi_extra=KEY_NEEDED)
+        keyed(TARGETS, self.create, status_code=201, summary="Somebody who hears our events")
         add(TARGETS, self.targets, summary="Who hears our events")
-        add(TARGETS + "/{id}/secrets", self.add_secret, methods=["POST"], summary="A new secret beside the old one")
+        keyed(TARGETS + "/{id}/secrets", self.add_secret, summary="A new secret beside the old one")
         add(TARGETS + "/{id}/switch", self.switch, methods=["POST"], summary="A target switched on or off")
         add(TARGETS + "/{id}/deliveries", self.deliveries, summary="A target's deliveries, newest first")
         replay = TARGETS + "/{id}/deliveries/{delivery}/replay"

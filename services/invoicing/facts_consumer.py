@@ -31,11 +31,11 @@ from libs.common.event_shapes import FACTS, HASH, PREVIOUS_HASH, Fact, Open
 from libs.common.events import ENTRY_POSTED
 from libs.common.inbox import FenceLost, advance
 from libs.common.journal import AmountText, CodeText, CurrencyText, Side
+from libs.common.listening import Ear
 from libs.common.problems import faults_of
 from libs.common.telemetry import get_logger, start_span
 from services.invoicing import facts_store
 from services.invoicing.facts_store import BookLine, Followed, Head, Ledger
-from services.invoicing.listening import Ear
 
 log = get_logger(__name__)
 

@@ -13,6 +13,9 @@ from libs.common.auth import Verifier
 from libs.common.bus import KafkaSettings, Publisher
 from libs.common.clock import now
 from libs.common.errors import Misconfigured
+from libs.common.events import REQUESTS
+from libs.common.group_reading import GroupReading
+from libs.common.heard_rates import RatesConsumer
 from libs.common.http import create_app
 from libs.common.outbox import Relay
 from libs.common.sealing import read_sealer
@@ -29,7 +32,7 @@ from services.invoicing.parked_sweep import ParkedSweep
 from services.invoicing.payment_effects import apply
 from services.invoicing.payments_consumer import PaymentsConsumer
 from services.invoicing.pools import MIGRATIONS, create_writer_pool
-from services.invoicing.rates_consumer import RatesConsumer
+from services.invoicing.rates_store import store_rates
 from services.invoicing.redrafting import redraft
 from services.invoicing.resealing import Resealing
 from services.invoicing.resending import Resending
@@ -44,6 +47,9 @@ VERSION: Final = "0.1.0"
 log = telemetry.get_logger("services.invoicing.main")
 
 OBSERVE_S: Final = 2.0
+RATES_GROUP: Final = "invoicing-rates"
+LEDGER_GROUP: Final = "ledger-requests"
+"""The group in which the ledger reads requests."""
 
 
 class InvoicingSettings(settings.ServiceSettings):
@@ -107,12 +113,13 @@ async def start() -> int:
     sealer = read_sealer(chosen.sealing_keys)
     await migrate(chosen)
     publisher = Publisher(KafkaSettings.of(chosen), name="invoicing")
-    await publisher.start()
     writer = await create_writer_pool(chosen.writer_dsn.get_secret_value(), max_size=chosen.writer_connections)
     reader = await db.create_pool(chosen.reader_dsn.get_secret_value(), name="invoicing-reader", max_size=8)
     auditor = await db.create_pool(chosen.auditor_dsn.get_secret_value(), name="invoicing-auditor", max_size=4)
     relay = Relay(chosen.writer_dsn.get_secret_value(), publisher.publish, name="invoicing")
     private = chosen.private_webhooks
+    lags = GroupReading(KafkaSettings.of(chosen), LEDGER_GROUP, REQUESTS).is_behind
+    resending = Resending(writer, now, wake=relay.wake, redraft=redraft, lags=lags)
     delivering = Delivering(writer, now, sealer, private_allowed=private)
     intake = Intake(writer, now, sealer, Certificates(), apply)
     readiness = runtime.Readiness()
@@ -128,8 +135,8 @@ async def start() -> int:
         port=chosen.http_port,
         tasks={
             "outbox": relay.run,
-            **_consumers(chosen, writer, relay, delivering),
-            "resending": Resending(writer, now, wake=relay.wake, redraft=redraft).run,
+            **_consumers(chosen, writer, relay, delivering, resending),
+            "resending": resending.run,
             "parked": ParkedSweep(writer, now, apply, committed=relay.wake).run,
             "webhooks": intake.run,
             "delivering": delivering.run,
@@ -154,14 +161,16 @@ async def start() -> int:
 
 
 def _consumers(
-    chosen: InvoicingSettings, writer: db.Pool, relay: Relay, delivering: Delivering
+    chosen: InvoicingSettings, writer: db.Pool, relay: Relay, delivering: Delivering, resending: Resending
 ) -> Mapping[str, runtime.Task]:
     """What invoicing hears, each topic in a group of its own."""
     kafka, member = KafkaSettings.of(chosen), chosen.member
     return {
         "answers": AnswersConsumer(writer, now, kafka, wake=relay.wake, member=member).run,
         "payments": PaymentsConsumer(writer, now, kafka, apply, committed=relay.wake, member=member).run,
-        "rates": RatesConsumer(writer, now, kafka, member=member).run,
+        "rates": RatesConsumer(
+            writer, now, kafka, store=store_rates, group=RATES_GROUP, committed=resending.rates_came, member=member
+        ).run,
         "facts": FactsConsumer(writer, now, kafka, member=member).run,
         "deliveries": DeliveriesConsumer(writer, now, kafka, committed=delivering.wake, member=member).run,
     }

@@ -25,8 +25,8 @@ from libs.common.db import Pool, transaction
 from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Poison
 from libs.common.events_payments import PAYMENTS, AnyPaymentEvent, payment_key
+from libs.common.listening import Ear, Together, advance_all
 from libs.common.telemetry import get_logger, start_span
-from services.invoicing.listening import Ear, Together, advance_all
 from services.invoicing.parking import Apply, Taken, take
 from services.invoicing.payment_messages import TYPES, ToldPayment, id_in_key, read_event
 

@@ -302,17 +302,6 @@ async def lock_posting(connection: Connection, organization: str, posting: UUID)
     )
 
 
-async def waiting_without_value(connection: Connection, limit: int) -> list[asyncpg.Record]:
-    """Postings that wait for something outside, a rate: organization and id."""
-    rows: list[asyncpg.Record] = await connection.fetch(
-        """
-        select organization, id from postings where state = 'waiting' and value is null order by created_at limit $1
-        """,
-        limit,
-    )
-    return rows
-
-
 async def store_attempt(
     connection: Connection,
     key: Key,

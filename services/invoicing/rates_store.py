@@ -10,24 +10,10 @@ from decimal import Context, Decimal
 from typing import Final, NamedTuple
 
 from libs.common.db import Connection
+from libs.common.heard_rates import HeardRate
 
 _LOCK: Final = 0x7261746573
 """Its own number among advisory locks: "rates"."""
-
-
-class HeardRate(NamedTuple):
-    """A rate event; `organization` None is everybody's."""
-
-    organization: str | None
-    provider: str
-    base: str
-    counter: str
-    rate: Decimal
-    on: date
-    published_at: datetime
-    supersedes: str | None
-    event_source: str
-    event_id: str
 
 
 class DayRate(NamedTuple):

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from libs.common.clock import Clock, new_id
 from libs.common.db import Connection, Pool, transaction
 from libs.common.errors import Fault, Problem
 from libs.common.http import App, Operation, add_hot_route, json_response, read_body, requires, router
-from libs.common.idempotency import RequiredKey
+from libs.common.idempotency import KEY_NEEDED, RequiredKey
 from libs.common.journal import ShortText, SlugText
 from libs.common.problems import malformed
 from libs.common.sealing import Sealer
@@ -97,9 +98,10 @@ class WebhookApi:
         add_hot_route(app, PATH, self.receive, Operation("POST", PATH, "", _RECEIVE))
         routes = router(PREFIX, ["webhooks"])
         add = routes.add_api_route
-        add(ENDPOINTS, self.create, methods=["POST"], status_code=201, summary="An address for a provider's webhooks")
+        keyed = partial(add, methods=["POST"], openapi_extra=KEY_NEEDED)
+        keyed(ENDPOINTS, self.create, status_code=201, summary="An address for a provider's webhooks")
         add(ENDPOINTS, self.endpoints, summary="Addresses for providers' webhooks")
-        add(ENDPOINTS + "/{id}/secrets", self.add_secret, methods=["POST"], summary="A new secret beside the old one")
+        keyed(ENDPOINTS + "/{id}/secrets", self.add_secret, summary="A new secret beside the old one")
         add(ENDPOINTS + "/{id}/switch", self.switch, methods=["POST"], summary="An address switched on or off")
         add(ENDPOINTS + "/{id}/received", self.received, summary="What came to an address, newest first")
         app.include_router(routes)

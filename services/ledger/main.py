@@ -20,6 +20,7 @@ from libs.common.auth import Verifier
 from libs.common.bus import KafkaSettings
 from libs.common.clock import now
 from libs.common.errors import Misconfigured
+from libs.common.heard_rates import RatesConsumer
 from libs.common.http import create_app
 from libs.common.signing import SigningKeys, read_keys
 from services.ledger import books_store
@@ -30,7 +31,7 @@ from services.ledger.expiry import HoldExpiry
 from services.ledger.pools import MIGRATIONS, WRITER_CONNECTIONS, create_writer_pool
 from services.ledger.prover import DUTY, ROUND_HOURS, Prover
 from services.ledger.queued import Limits
-from services.ledger.rates_consumer import RatesConsumer
+from services.ledger.rates_store import store_rates
 from services.ledger.rebuild import CannotRebuild, rebuild
 from services.ledger.relay import Relay
 
@@ -124,7 +125,9 @@ async def start() -> int:
     relay = Relay(auditor, KafkaSettings.of(chosen), keys=keys)
     books = Books(writer, now, limits, relay.wake)
     consumer = RequestsConsumer(books, KafkaSettings.of(chosen), member=chosen.member)
-    rates = RatesConsumer(writer, now, KafkaSettings.of(chosen), member=chosen.member)
+    rates = RatesConsumer(
+        writer, now, KafkaSettings.of(chosen), store=store_rates, group="ledger-rates", member=chosen.member
+    )
     prover = Prover(auditor, duty=chosen.proof_duty, round_every=timedelta(hours=chosen.proof_round_hours))
     readiness = runtime.Readiness()
     app = create_app("ledger", VERSION, readiness=readiness, verifier=verifier)

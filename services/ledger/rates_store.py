@@ -6,30 +6,15 @@ whenever they are asked for.
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime
-from decimal import Decimal
-from typing import Final, NamedTuple
-from uuid import UUID
+from datetime import datetime
+from typing import Final
 
 from libs.common.db import Connection
+from libs.common.heard_rates import HeardRate
+from libs.common.journal import organization_id
 
 _LOCK: Final = 0x7261746573
 """Its own number among advisory locks: "rates"."""
-
-
-class HeardRate(NamedTuple):
-    """A rate event; `organization_id` None is everybody's."""
-
-    organization_id: UUID | None
-    provider: str
-    base: str
-    counter: str
-    rate: Decimal
-    on: date
-    published_at: datetime
-    supersedes: str | None
-    event_source: str
-    event_id: str
 
 
 async def store_rates(connection: Connection, heard: Sequence[HeardRate], at: datetime) -> int:
@@ -50,7 +35,8 @@ async def store_rates(connection: Connection, heard: Sequence[HeardRate], at: da
                 event_source, event_id, place)
         on conflict on constraint heard_once do nothing
         """,
-        *(list(column) for column in zip(*heard, strict=True)),
+        [None if rate.organization is None else organization_id(rate.organization) for rate in heard],
+        *(list(column) for column in list(zip(*heard, strict=True))[1:]),
         at,
     )
     return int(added.removeprefix("INSERT 0 "))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from libs.common.days import WrittenDay, WrittenInstant
+from libs.common.days import WrittenDay, WrittenInstant, ZonedInstant
 
 DAY: TypeAdapter[Any] = TypeAdapter(WrittenDay)
 INSTANT: TypeAdapter[Any] = TypeAdapter(WrittenInstant)
@@ -44,3 +44,17 @@ def test_an_instant_is_written_as_an_instant(text: str, taken: bool) -> None:
     with pytest.raises(ValidationError) as refused:
         INSTANT.validate_python(text)
     assert refused.value.errors()[0]["type"].startswith("datetime_")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [("0.5", "datetime_parsing"), ("2026-01-31T00:00:00", "timezone_aware"), ("2026-01-31T00:00:00Z", None)],
+)
+def test_an_instant_with_a_zone_says_it(text: str, fault: str | None) -> None:
+    zoned: TypeAdapter[Any] = TypeAdapter(ZonedInstant)
+    if fault is None:
+        assert zoned.validate_python(text).isoformat() == "2026-01-31T00:00:00+00:00"
+        return
+    with pytest.raises(ValidationError) as refused:
+        zoned.validate_python(text)
+    assert refused.value.errors()[0]["type"] == fault

@@ -13,7 +13,12 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from libs.common import metrics
 
-_VALUES = {"service": ("ledger", "gateway"), "status": ("201", "503"), "job": ("ledger",), "state": ("used", "limit")}
+_VALUES = {
+    "service": ("ledger", "invoicing", "gateway"),
+    "status": ("201", "503"),
+    "job": ("ledger",),
+    "state": ("used", "limit", "needs-attention"),
+}
 
 
 def move() -> None:

@@ -51,9 +51,11 @@ def test_names_are_found(expression: str, found: dict[str, set[str]]) -> None:
     assert queries.metrics_of(expression) == found
 
 
-def test_every_metric_of_the_ledger_s_work_is_on_a_panel() -> None:
+def test_every_metric_of_the_services_work_is_on_a_panel() -> None:
     shown = {queries.family(metric) for query in PANELS for metric in queries.metrics_of(query.expression)}
-    missing = {name for name in DESCRIBED if name.startswith(("ledger_", "kafka_consumer_", "http_"))} - shown
+    missing = {
+        name for name in DESCRIBED if name.startswith(("ledger_", "invoicing_", "kafka_consumer_", "http_"))
+    } - shown
     assert missing <= {"ledger_cached_accounts", "ledger_recon_mismatches_total", "kafka_consumer_batch_records"}
 
 
@@ -87,8 +89,11 @@ async def _every_metric() -> AsyncIterator[str]:
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[prometheus.Prometheus]:
     """A real Prometheus that has scraped every metric of the catalogue, each moving."""
     folder = tmp_path_factory.mktemp("prometheus")
-    async with _every_metric() as target, prometheus.running(folder, {"ledger": target}, ALERTS) as running:
-        await running.until_up(jobs=1, scrapes=4)
+    async with (
+        _every_metric() as target,
+        prometheus.running(folder, {"ledger": target, "invoicing": target}, ALERTS) as running,
+    ):
+        await running.until_up(jobs=2, scrapes=4)
         yield running
 
 

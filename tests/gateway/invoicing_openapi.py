@@ -8,15 +8,20 @@ from libs.common.runtime import Readiness
 from services.invoicing.api import InvoicingApi, MessagesApi
 
 
-def invoicing_operations() -> dict[tuple[str, str], str]:
-    """(method, path) -> scope, empty where no token is taken. The document needs no database, so none is given."""
+def invoicing_document() -> dict[str, Any]:
+    """The document needs no database, so none is given."""
     app = create_app("invoicing", "0", readiness=Readiness(), verifier=Verifier("x", "x", {"keys": []}))
     nothing = cast(Any, _Nothing())
     InvoicingApi(nothing).add_to(app)
     MessagesApi(nothing, nothing, nothing, nothing).add_to(app)
+    return dict(app.openapi())
+
+
+def invoicing_operations() -> dict[tuple[str, str], str]:
+    """(method, path) -> scope, empty where no token is taken."""
     return {
         (method.upper(), path): entry["security"][0]["bearer"][0] if entry.get("security") else ""
-        for path, entries in app.openapi()["paths"].items()
+        for path, entries in invoicing_document()["paths"].items()
         for method, entry in entries.items()
     }
 

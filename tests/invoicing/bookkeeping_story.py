@@ -12,12 +12,12 @@ from services.invoicing.facts_consumer import decode, keep
 from services.invoicing.posting_requests import Answer, PostedAnswer, answered
 from services.invoicing.tying import Proof, prove
 from tests.invoicing.hearing import Log, as_record
-from tests.invoicing.trading import DAY, ORGANIZATION
+from tests.invoicing.trading import DAY
 
 
 @dataclass(slots=True)
 class Books:
-    """The books of demo/main: `post` takes requests, `tell` gives facts, `reply` gives answers."""
+    """The books of one ledger: `post` takes requests, `tell` gives facts, `reply` gives answers."""
 
     pool: Pool
     log: Log = field(default_factory=Log)
@@ -33,17 +33,24 @@ class Books:
     async def post(self, most: int = 1_000) -> int:
         """Posts so many of the requests that are under way, in the order in which they were made."""
         rows = await self.pool.fetch(
-            "select id, value from postings where state = 'requested' order by requested_at, id limit $1", most + 50
+            "select id, type, value from postings where state = 'requested' and organization = $2"
+            " order by requested_at, id limit $1",
+            most + 50,
+            self.log.organization,
         )
         fresh = [row for row in rows if row["id"] not in self.entries][:most]
         for row in fresh:
-            value = orjson.loads(row["value"])
-            lines = value["lines"] if "lines" in value else self._turned(UUID(value["entry_id"]))
+            lines = self.decided(row["type"], row["value"])
             self.entries[row["id"]] = lines
             self.add(lines, row["id"], "invoicing")
-            posted = PostedAnswer(ORGANIZATION, row["id"], self.log.sequence, DAY, now())
+            posted = PostedAnswer(self.log.organization, row["id"], self.log.sequence, DAY, now())
             self.answers.append(posted)
         return len(fresh)
+
+    def decided(self, type_: str, value: bytes) -> list[dict[str, Any]]:
+        """The lines of the entry that a request asks for: as they are asked for."""
+        wanted = orjson.loads(value)
+        return list(wanted["lines"]) if "lines" in wanted else self._turned(UUID(wanted["entry_id"]))
 
     def add(self, lines: list[dict[str, Any]], entry: UUID | None, service: str) -> None:
         """One entry more in the log."""
@@ -81,4 +88,4 @@ class Books:
 
     async def proof(self, sequence: int) -> Proof:
         async with self.pool.acquire() as connection:
-            return await prove(connection, ORGANIZATION, "main", sequence)
+            return await prove(connection, self.log.organization, self.log.ledger, sequence)

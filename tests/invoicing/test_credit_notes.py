@@ -4,11 +4,13 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 
 from libs.common.clock import now
 from libs.common.db import Pool, transaction
 from libs.common.errors import Rejection
+from services.invoicing.allocations import unallocate
 from services.invoicing.asking import Done
 from services.invoicing.credit_notes import LineCredit, NoteWish, issue_credit_note
 from services.invoicing.deferrals import run_deferrals
@@ -38,6 +40,40 @@ async def _credit(acme: Company, invoice: Any, **more: Any) -> Done | Rejection:
 async def _invoice(acme: Company) -> tuple[str, int, int]:
     row = await acme.one("select status, credited, open from invoices order by serial limit 1")
     return row["status"], int(row["credited"]), int(row["open"])
+
+
+@pytest.mark.parametrize("tax_basis", ["accrual", "cash"])
+async def test_what_is_given_up_is_not_credited_too(writer: Pool, tax_basis: str) -> None:
+    acme = await company(writer, tax_basis)
+    made = await acme.issued("120.00")
+    async with transaction(writer) as connection:
+        given_up = await write_off(connection, ORGANIZATION, made["id"], "72.00", DAY, now())
+    assert isinstance(given_up, Done), given_up
+    for more, pointer in (({"amount": "48.01"}, "/amount"), ({}, "/lines")):
+        refused = await _credit(acme, made["id"], **more)
+        assert isinstance(refused, Rejection)
+        assert (refused.code, refused.facts["left"], refused.errors[0].pointer) == (
+            "credit-exceeds-invoice", "48.00", pointer,
+        )  # fmt: skip
+    noted = await _credit(acme, made["id"], amount="48.00")
+    assert isinstance(noted, Done), noted
+    assert (noted.body["applied"], noted.body["to_credit"]) == ("48.00", "0.00")
+
+
+async def test_an_invoice_whose_paid_and_credited_money_goes_back_is_given_up_on_cash_basis(writer: Pool) -> None:
+    acme = await company(writer, "cash")
+    made = await acme.issued("120.00")
+    await acme.record(payment("120.00", reference="2026-000001"))
+    assert isinstance(await _credit(acme, made["id"], amount="30.00"), Done)
+    allocation = await acme.one("select id, source_id from allocations where source = 'payment'")
+    async with transaction(writer) as connection:
+        await unallocate(connection, ORGANIZATION, allocation["source_id"], allocation["id"], DAY, now())
+        given_up = await write_off(connection, ORGANIZATION, made["id"], None, DAY, now())
+    assert isinstance(given_up, Done), given_up
+    drafts = await acme.all("select draft from postings where purpose = 'write_off'")
+    lines = orjson.loads(drafts[0]["draft"])["lines"]
+    moved = {line["role"]: line["amount"] * (1 if line["side"] == "debit" else -1) for line in lines}
+    assert (moved["receivable"], sum(moved.values())) == (-12_000, 0)
 
 
 async def test_notes_add_up_to_their_invoice_and_the_rest_of_a_paid_one_is_credit(writer: Pool) -> None:

@@ -8,13 +8,12 @@ import asyncpg
 import pytest
 
 from libs.common.clock import now
-from libs.common.db import Connection, Pool
-from libs.common.errors import Poison
+from libs.common.db import Pool
 from libs.common.events_fx import RATE_PUBLISHED
-from services.invoicing.rates_consumer import RatesConsumer, decode
-from services.invoicing.rates_store import HeardRate, rates_on, store_rates
+from libs.common.heard_rates import HeardRate, RatesConsumer
+from services.invoicing.rates_store import rates_on, store_rates
 from tests.invoicing.conftest import InvoicingDatabase
-from tests.invoicing.hearing import as_record, event, eventually, execute, rows, running, telling
+from tests.invoicing.hearing import event, eventually, execute, rows, running, telling
 from tests.support.kafka import KafkaBroker
 
 DAY = date(2026, 11, 20)
@@ -26,60 +25,34 @@ RATE: dict[str, Any] = {
 TYPE = RATE_PUBLISHED.name
 
 
-@pytest.mark.parametrize(
-    ("change", "code", "pointer"),
-    [
-        ({"rate": "0.000"}, "rate-not-positive", "/rate"),
-        ({"rate": 1.5}, "schema", "/rate"),
-        ({"counter": "EUR"}, "one-currency", "/counter"),
-        ({"provider": "a\0b"}, "schema", "/provider"),
-        ({"published_at": "2026-11-20T15:00:00"}, "schema", "/published_at"),
-    ],
-)
-def test_what_is_no_rate_is_poison(change: dict[str, Any], code: str, pointer: str) -> None:
-    with pytest.raises(Poison) as poison:
-        decode(as_record(event(TYPE, {**RATE, **change}, "fx:1")))
-    assert (poison.value.code, poison.value.pointer) == (code, pointer)
-
-
-@pytest.mark.parametrize(("value", "code"), [(None, "value-null"), (b"{", "schema"), (b"x" * 70_000, "oversize")])
-def test_what_cannot_be_read_is_poison(value: bytes | None, code: str) -> None:
-    with pytest.raises(Poison) as poison:
-        decode(as_record(event(TYPE, value, "fx:1")))
-    assert poison.value.code == code
-
-
-def test_other_types_and_other_price_sides_are_not_kept() -> None:
-    other = decode(as_record(event("fx.rate-suspect.v1", b"anything", "fx:1")))
-    assert (other.rate, other.known) == (None, False)
-    bid = decode(as_record(event(TYPE, {**RATE, "side": "bid"}, "fx:1")))
-    assert (bid.rate, bid.known) == (None, True)
-
-
-async def test_rates_are_kept_once_and_those_who_wait_are_told(
+async def test_rates_are_kept_once_and_it_is_said_when_new_ones_came(
     writer: Pool, kafka: KafkaBroker, receivables: InvoicingDatabase
 ) -> None:
-    told_of: list[str] = []
-
-    async def stored(_: Connection, heard: Any) -> None:
-        told_of.extend(rate.event_id for rate in heard)
+    came: list[int] = []
 
     async def has(count: int) -> bool:
         return await rows(receivables.admin, "select count(*) from rates") == [(count,)]
 
-    async with telling(kafka, "fx") as told:
-        consumer = RatesConsumer(writer, now, told.kafka, stored=stored, group=told.topic, topic=told.topic)
+    async def is_at(place: int) -> bool:
+        return await rows(receivables.admin, "select next_offset from consumer_offsets") == [(place,)]
+
+    def committed() -> None:
+        came.append(1)
+
+    async with telling(kafka, "fx", partitions=1) as told:
+        consumer = RatesConsumer(
+            writer, now, told.kafka, store=store_rates, group=told.topic, committed=committed, topic=told.topic
+        )
         async with running(consumer.run):
-            await told.say(event(TYPE, RATE, "1"), event(TYPE, RATE, "1"), event("fx.quote-accepted.v1", b"?", "2"))
-            await told.say(event(TYPE, {**RATE, "rate": "0"}, "3"), event(TYPE, {**RATE, "rate": "1.08"}, "4"))
+            await told.say(event(TYPE, RATE, "1"), event(TYPE, {**RATE, "rate": "0"}, "2"))
+            await eventually(lambda: has(1))
+            await told.say(event(TYPE, RATE, "1"))
+            await eventually(lambda: is_at(3))
+            await told.say(event(TYPE, {**RATE, "rate": "1.08"}, "3"))
             await eventually(lambda: has(2))
-        again = RatesConsumer(writer, now, told.kafka, group=told.topic, topic=told.topic)
-        async with running(again.run):
-            await told.say(event(TYPE, RATE, "1"), event(TYPE, {**RATE, "rate": "1.09"}, "5"))
-            await eventually(lambda: has(3))
     kept = await rows(receivables.admin, "select event_id, rate, organization from rates order by known_at")
-    assert kept == [("1", Decimal("1.0765"), None), ("4", Decimal("1.08"), None), ("5", Decimal("1.09"), None)]
-    assert set(told_of) == {"1", "4"}
+    assert kept == [("1", Decimal("1.0765"), None), ("3", Decimal("1.08"), None)]
+    assert len(came) == 2, "an event that comes again is no new rate"
 
 
 def heard(id_: str, rate: str, organization: str | None = None, **more: Any) -> HeardRate:

@@ -42,6 +42,7 @@ class Company:
     sealer: Sealer
     customer: UUID
     sequence: int = 0
+    organization: str = ORGANIZATION
 
     async def one(self, sql: str, *arguments: Any) -> Any:
         """The first row of a question put as the role that writes."""
@@ -56,7 +57,7 @@ class Company:
         net = Decimal(total) / Decimal("1.2")
         line = LineWish(description="Work", unit_price=net, tax=VAT)
         wanted = {
-            "organization": ORGANIZATION, "ledger": LEDGER, "customer": str(self.customer), "currency": "USD",
+            "organization": self.organization, "ledger": LEDGER, "customer": str(self.customer), "currency": "USD",
             "issued_on": DAY, "lines": (line,), "issue": True, **more,
         }  # fmt: skip
         return InvoiceWish(**wanted)
@@ -113,21 +114,18 @@ def payment(amount: str, payment_id: str = "p-1", *, currency: str = "USD", **mo
     return ReceivedPayment(**told)
 
 
-async def company(pool: Pool, tax_basis: str = "accrual") -> Company:
+async def company(
+    pool: Pool, tax_basis: str = "accrual", organization: str = ORGANIZATION, currencies: Sequence[str] = ()
+) -> Company:
     """A company with the standard accounts mapped and one customer."""
     sealer = new_sealer()
+    mapping = MappingWish(standard=True, currencies=currencies, functional_currency="USD", tax_basis=tax_basis)
     async with transaction(pool) as connection:
-        mapped = await put_mapping(
-            connection,
-            ORGANIZATION,
-            LEDGER,
-            MappingWish(standard=True, functional_currency="USD", tax_basis=tax_basis),
-            now(),
-        )
+        mapped = await put_mapping(connection, organization, LEDGER, mapping, now())
         assert isinstance(mapped, Done), mapped
-        made = await create_customer(connection, sealer, ORGANIZATION, CustomerWish(name="Acme Corp"), now())
+        made = await create_customer(connection, sealer, organization, CustomerWish(name="Acme Corp"), now())
         assert isinstance(made, Done), made
-    return Company(pool, sealer, made.body["id"])
+    return Company(pool, sealer, made.body["id"], organization=organization)
 
 
 def body_of(value: bytes) -> dict[str, Any]:

@@ -10,19 +10,16 @@ from typing import Any
 import asyncpg
 import orjson
 import pytest
-from aiokafka import ConsumerRecord
 
 from libs.common import metrics
 from libs.common.bus import DEAD_LETTER_SUFFIX, KafkaSettings, Message, Publisher, cloud_event_headers
 from libs.common.clock import now
 from libs.common.db import create_pool
-from libs.common.errors import Poison
 from libs.common.events_fx import RATE_PUBLISHED, rate_key
-from libs.common.journal import organization_id
+from libs.common.heard_rates import HeardRate, RatesConsumer
 from services.ledger import financial_reads, reads
 from services.ledger.commands import Books
-from services.ledger.rates_consumer import RatesConsumer, decode
-from services.ledger.rates_store import HeardRate, store_rates
+from services.ledger.rates_store import store_rates
 from tests.ledger.conftest import LedgerDatabase
 from tests.ledger.wire import LARGE, eventually, running
 from tests.support.kafka import KafkaBroker
@@ -46,54 +43,6 @@ def event(
     return Message(topic, rate_key(None, "EUR", "USD"), value, headers)
 
 
-def record(message: Message) -> ConsumerRecord:
-    raw, key = message.value, message.key or b""
-    headers = tuple(message.headers)
-    return ConsumerRecord("t", 0, 0, 0, 0, key, raw, None, len(key), len(raw or b""), headers)
-
-
-def test_a_rate_is_read_exactly() -> None:
-    heard = decode(record(event("fx:1", {**RATE, "organization": "demo", "supersedes": "fx:0", "colour": "red"})))
-    assert heard.known
-    assert heard.rate == HeardRate(
-        organization_id("demo"), "ecb", "EUR", "USD", Decimal("1.0765"), date(2026, 11, 20), NIGHT, "fx:0", "fx", "fx:1"
-    )
-
-
-@pytest.mark.parametrize(
-    ("change", "code", "pointer"),
-    [
-        ({"rate": "0.000"}, "rate-not-positive", "/rate"),
-        ({"rate": 1.5}, "schema", "/rate"),
-        ({"rate": "-1"}, "schema", "/rate"),
-        ({"rate": "NaN"}, "schema", "/rate"),
-        ({"counter": "EUR"}, "one-currency", "/counter"),
-        ({"on": "2026-02-30"}, "schema", "/on"),
-        ({"provider": "a\0b"}, "schema", "/provider"),
-        ({"published_at": "2026-11-20T15:00:00"}, "schema", "/published_at"),
-        ({"side": "middle"}, "schema", "/side"),
-    ],
-)
-def test_what_is_no_rate_is_poison(change: dict[str, Any], code: str, pointer: str) -> None:
-    with pytest.raises(Poison) as poison:
-        decode(record(event("fx:1", {**RATE, **change})))
-    assert (poison.value.code, poison.value.pointer) == (code, pointer)
-
-
-@pytest.mark.parametrize(("value", "code"), [(None, "value-null"), (b"{", "schema"), (b"x" * 70_000, "oversize")])
-def test_what_cannot_be_read_is_poison(value: bytes | None, code: str) -> None:
-    with pytest.raises(Poison) as poison:
-        decode(record(event("fx:1", value)))
-    assert poison.value.code == code
-
-
-def test_other_types_and_other_price_sides_are_not_kept() -> None:
-    other = decode(record(event("fx:1", b"anything", type_="fx.rate-suspect.v1")))
-    assert (other.rate, other.known) == (None, False)
-    bid = decode(record(event("fx:1", {**RATE, "side": "bid"})))
-    assert (bid.rate, bid.known) == (None, True)
-
-
 @dataclass(frozen=True, slots=True)
 class Ear:
     """A topic of the test's own, and a publisher that speaks as fx."""
@@ -106,7 +55,7 @@ class Ear:
         await self.publisher.publish([Message(self.topic, each.key, each.value, each.headers) for each in messages])
 
     def consumer(self, books: Books) -> RatesConsumer:
-        return RatesConsumer(books.pool, now, self.kafka, group=self.topic, topic=self.topic)
+        return RatesConsumer(books.pool, now, self.kafka, store=store_rates, group=self.topic, topic=self.topic)
 
 
 @pytest.fixture
@@ -162,7 +111,7 @@ async def _has(database: LedgerDatabase, count: int) -> bool:
 def heard(id_: str, rate: str, organization: str | None = None, **more: Any) -> HeardRate:
     return HeardRate(
         **{
-            "organization_id": organization_id(organization) if organization else None, "provider": "ecb",
+            "organization": organization, "provider": "ecb",
             "base": "EUR", "counter": "USD", "rate": Decimal(rate), "on": date(2026, 11, 20), "published_at": NIGHT,
             "supersedes": None, "event_source": "fx", "event_id": id_, **more,
         }

@@ -14,11 +14,12 @@ import pytest
 
 from libs.common import db, runtime
 from libs.common.auth import DevIssuer, Verifier, create_dev_issuer
+from libs.common.heard_rates import HeardRate
 from libs.common.http import create_app
 from libs.common.journal import EntryRequest, Heading, LedgerRequest, LineRequest
 from services.ledger.api import LedgerApi
 from services.ledger.commands import Books, open_ledger
-from services.ledger.rates_store import HeardRate, store_rates
+from services.ledger.rates_store import store_rates
 from tests.gateway.serving import serving
 from tests.ledger import small_company
 from tests.ledger.asking import ASKER, CLOSER, account, tell

@@ -1,5 +1,6 @@
-"""The ledger's databases, as the ledger's own tests make them."""
+"""The databases of ledger and invoicing, as their own tests make them."""
 
+from tests.invoicing.conftest import invoicing_template, receivables, writer
 from tests.ledger.conftest import ledger_template
 
-__all__ = ["ledger_template"]
+__all__ = ["invoicing_template", "ledger_template", "receivables", "writer"]

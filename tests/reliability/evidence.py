@@ -6,7 +6,7 @@ judgement over them.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,3 +101,82 @@ async def read_published(stack: Stack, organization: str, through: int) -> Publi
         await asyncio.sleep(0.3)
     facts = [record for record in await read_whole(stack.bootstrap, FACTS) if record.key == key]
     return Published(facts, head)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptInvoice:
+    """An invoice as invoicing has it; amounts in cents."""
+
+    number: str
+    serial: int
+    status: str
+    posting: str
+    total: int
+    paid: int
+    open: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPayment:
+    """A payment as invoicing has it, with the entry it asked for; amounts in cents."""
+
+    payment_id: str
+    amount: int
+    allocated: int
+    unapplied: int
+    to_credit: int
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receivables:
+    """What an organization is owed and was paid; `unposted`: postings by state that are not posted; `last_serial`: the
+    last number drawn; `waiting`: messages that wait for a person or for Kafka."""
+
+    invoices: Sequence[KeptInvoice]
+    payments: Sequence[KeptPayment]
+    unposted: Mapping[str, int]
+    last_serial: int
+    waiting: int
+
+
+async def read_receivables(stack: Stack, organization: str) -> Receivables:
+    """Invoicing as its database has it."""
+    dsn = stack_status(stack.data_dir)["postgres"]["dsn"]
+    connection = await asyncpg.connect(with_database(dsn, "invoicing"))
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            invoices = await connection.fetch(
+                "select number, serial, status, posting, total::bigint, paid::bigint, open::bigint from invoices"
+                " where organization = $1 and number is not null order by serial",
+                organization,
+            )
+            payments = await connection.fetch(
+                "select p.payment_id, p.amount::bigint, p.allocated::bigint, p.unapplied::bigint, p.to_credit::bigint,"
+                " coalesce(q.id::text, '') as entry from payments p left join postings q"
+                " on q.organization = p.organization and q.document = 'payment/' || p.id and q.purpose = 'payment'"
+                " where p.organization = $1",
+                organization,
+            )
+            unposted = await connection.fetch(
+                "select state, count(*) from postings where organization = $1 and state <> 'posted' group by state",
+                organization,
+            )
+            last = await connection.fetchval(
+                "select coalesce(max(last), 0) from number_series where organization = $1 and series = 'invoices'",
+                organization,
+            )
+            waiting = await connection.fetchval(
+                "select (select count(*) from parked where organization = $1 and state = 'waiting')"
+                " + (select count(*) from outbox where published_at is null)",
+                organization,
+            )
+    finally:
+        await connection.close()
+    return Receivables(
+        [KeptInvoice(*row.values()) for row in invoices],
+        [KeptPayment(*row.values()) for row in payments],
+        {row["state"]: row["count"] for row in unposted},
+        last,
+        waiting,
+    )

@@ -2,6 +2,7 @@
 
 ledger, gateway, postgres, kafka    kill -9; the supervisor starts the part again at its address
 ledger-stall                        SIGSTOP for some seconds, then SIGCONT: a process that lives and does nothing
+payments                            kill -9 of every part on a payment's way, in one round (payment_rounds.py)
 first-of-two, second-of-two         a second ledger on the same database and in the same Kafka group, clients at
                                     both; the stack's own or the other one is killed and started again
 """
@@ -24,7 +25,9 @@ from libs.devstack.stack import log_path, stack_status
 
 KILLED = ("ledger", "gateway", "postgres", "kafka")
 STALL, FIRST_OF_TWO, SECOND_OF_TWO = "ledger-stall", "first-of-two", "second-of-two"
-PARTS = (*KILLED, STALL, FIRST_OF_TWO, SECOND_OF_TWO)
+PAYMENTS = "payments"
+PARTS = (*KILLED, STALL, FIRST_OF_TWO, SECOND_OF_TWO, PAYMENTS)
+SUPERVISED = (*KILLED, "invoicing")
 
 RESTART_TIME_LIMIT_S = 90.0
 STALL_S = (3.0, 6.0)
@@ -78,7 +81,7 @@ async def _stall(stack: Stack, seconds: float) -> str:
 def pids(stack: Stack) -> dict[str, int]:
     """The process id of every part that the supervisor runs."""
     status = stack_status(stack.data_dir)
-    return {part: status[part]["pid"] for part in KILLED}
+    return {part: status[part]["pid"] for part in SUPERVISED}
 
 
 def may_end(part: str) -> set[str]:

@@ -1,11 +1,12 @@
 """Rounds of load with one fault in each, and the books judged after each of them.
 
-    python -m tests.reliability.rounds --rounds 5 --seed 1 --parts ledger,gateway,postgres,kafka
+    python -m tests.reliability.rounds --rounds 5 --seed 1 --parts ledger,gateway,postgres,kafka,payments
 
 Every part gets that many rounds, on one stack of their own. A round has an organization of its own; clients post over
 REST while a service asks over Kafka, the fault strikes at a moment drawn from the seed, the load goes on until the
-stack is whole again and a little longer, everybody gets an answer, and then everything is judged. The same seed draws
-the same faults, moments, amounts and accounts. Exit code 0: nothing was found.
+stack is whole again and a little longer, everybody gets an answer, and then everything is judged. The part `payments`
+is a round of another kind: 2,000 payments of invoices, and every part on their way killed (payment_rounds.py). The same
+seed draws the same faults, moments, amounts and accounts. Exit code 0: nothing was found.
 """
 
 import argparse
@@ -15,58 +16,30 @@ import random
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from libs.cli import books as cli_books
-from libs.cli.client import connect
 from libs.cli.session import Stack, running
 from libs.devstack.stack import reset_stack, start_detached, stop_stack
 from tests.reliability.evidence import read_books, read_published
-from tests.reliability.faults import KILLED, PARTS, may_end, pids, staged
+from tests.reliability.faults import KILLED, PARTS, PAYMENTS, may_end, pids, staged
 from tests.reliability.judgement import judge, same_again, tally
 from tests.reliability.kafka_requester import KafkaRequester
+from tests.reliability.payment_rounds import play_payments
 from tests.reliability.rest_clients import RestClients
-from tests.reliability.wishes import LEDGER, open_books
+from tests.reliability.verdict import Verdict, verified
+from tests.reliability.wishes import open_books
 
 CLIENTS = 8
 STRIKES_AFTER_S = (0.5, 2.0)
 GOES_ON_S = 1.5
 ASKED_AGAIN = 25
-VERIFY_PATIENCE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One round: what was done and counted, and everything that was found wrong."""
-
-    part: str
-    event: str
-    acknowledged: int
-    rejected: int
-    requests: int
-    resent: int
-    troubles: Counter[str]
-    lost: int
-    doubled: int
-    findings: Sequence[str]
-    seconds: float
-
-    def line(self) -> str:
-        """The round in one line, with its findings below."""
-        troubles = ", ".join(f"{count} x {name}" for name, count in sorted(self.troubles.items())) or "none"
-        told = (
-            f"{self.part:13} {self.seconds:5.1f} s  acknowledged {self.acknowledged:5}  rejected {self.rejected:4}  "
-            f"over Kafka {self.requests:4} ({self.resent} resent)  lost {self.lost}  doubled {self.doubled}  "
-            f"[{self.event}; in place of answers: {troubles}]"
-        )
-        return "\n".join([told, *(f"    FOUND: {finding}" for finding in self.findings)])
 
 
 async def play(stack: Stack, part: str, name: str, seed: str) -> Verdict:
     """One round with a fault of `part`, in the organization `name`; the same seed draws the same round."""
+    if part == PAYMENTS:
+        return await play_payments(stack, name, seed)
     began = time.monotonic()
     chosen = random.Random(seed)
     await open_books(stack, name)
@@ -85,7 +58,7 @@ async def play(stack: Stack, part: str, name: str, seed: str) -> Verdict:
         again = await rest.ask_again(chosen.sample(sorted(rest.told), min(ASKED_AGAIN, len(rest.told))))
     books = await read_books(stack, name)
     published = await read_published(stack, name, books.sequence)
-    findings = [*judge(books, published, rest, kafka), *same_again(rest, again), *await _verified(stack, name)]
+    findings = [*judge(books, published, rest, kafka), *same_again(rest, again), *await verified(stack, name)]
     running_after = pids(stack)
     findings += [
         f"{other} ended although nobody hurt it; its log tells why"
@@ -106,14 +79,6 @@ async def play(stack: Stack, part: str, name: str, seed: str) -> Verdict:
         findings=findings,
         seconds=time.monotonic() - began,
     )
-
-
-async def _verified(stack: Stack, organization: str) -> list[str]:
-    """What the ledger's own proof of its books finds."""
-    token = stack.token(organization, ["controller"])
-    async with connect(stack.gateway, token, patience_s=VERIFY_PATIENCE_S) as client:
-        proof = await cli_books.verify(client, LEDGER)
-    return [] if proof["ok"] else [f"the books do not verify: {proof['invariants']}"]
 
 
 async def _play_all(parts: Sequence[str], rounds: int, seed: int) -> bool:
@@ -152,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability.rounds", description="Faults under load.")
     parser.add_argument("--rounds", type=int, default=5, help="rounds for each part")
     parser.add_argument("--seed", type=int, default=None, help="draws the same rounds again; drawn and told if absent")
-    parser.add_argument("--parts", default=",".join(KILLED), help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("--parts", default=",".join((*KILLED, PAYMENTS)), help=f"some of {', '.join(PARTS)}")
     asked = parser.parse_args()
     parts = asked.parts.split(",")
     if unknown := set(parts) - set(PARTS):

@@ -11,9 +11,10 @@ from tests.removals.receiving import RECEIVING
 from tests.removals.removal import Removal
 from tests.removals.settling import SETTLING
 from tests.removals.summing import SUMMING
+from tests.removals.waiting import WAITING
 from tests.removals.writing import WRITING
 
 REMOVALS: tuple[Removal, ...] = (
     *WRITING, *HOLDING, *CLOSING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING, *LISTENING, *ISSUING,
-    *SETTLING,
+    *SETTLING, *WAITING,
 )  # fmt: skip

@@ -1,9 +1,9 @@
-"""What invoicing's consumers have in common: one topic, dead letters of its own, a start that waits for Kafka.
+"""What the consumers of events have in common: one topic, dead letters of its own, a start that waits for Kafka.
 
 Each consumer brings `decode` (a record's value, or Poison) and `accept` (a batch in one transaction that moves the
-offset fence); positions are in invoicing's database. Where many small batches come, `Together` makes one transaction of
-those that come at once, from several partitions; what fails together is tried again one by one, so that a partition's
-trouble stays its own.
+offset fence); positions are in its service's database. Where many small batches come, `Together` makes one transaction
+of those that come at once, from several partitions; what fails together is tried again one by one, so that a
+partition's trouble stays its own.
 """
 
 import asyncio

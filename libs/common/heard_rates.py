@@ -1,17 +1,19 @@
-"""Invoicing's ear for exchange rates: `fx.events.v1` into its own table of rates.
+"""A service's ear for exchange rates: `fx.events.v1` into the table of rates of its own database.
 
     record -> decode -> a rate, nothing (not for us), or Poison (a dead letter)
-    batch  -> one transaction { the offset fence, the rates not heard before, `stored` for those who waited }
+    batch  -> one transaction { the offset fence, `store`: the rates not heard before } -> `committed`
 
-The id of an event, with who speaks, is unique in the table, so that an event published twice is kept once. Types that
-this service does not know are ignored and counted; of rates only mids are kept, a bid or an ask is nobody's worth.
+Each service keeps its own rates (`store` is its insert), so none asks another for one. The id of an event, with who
+speaks, is unique in the table, so that an event published twice is kept once. Types that this service does not know are
+ignored and counted; of rates only mids are kept, a bid or an ask is nobody's worth. A restart goes on from the fence.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
@@ -24,16 +26,30 @@ from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Poison
 from libs.common.events_fx import FX, RATE_PUBLISHED
 from libs.common.inbox import advance
+from libs.common.listening import Ear
 from libs.common.problems import faults_of
 from libs.common.telemetry import start_span
-from services.invoicing.listening import Ear
-from services.invoicing.rates_store import HeardRate, store_rates
 
-GROUP: Final = "invoicing-rates"
 EVENT_BYTES_MAX: Final = 64 * 1024
 
-Stored = Callable[[Connection, Sequence[HeardRate]], Awaitable[None]]
-"""Told of the rates of a batch in its transaction: what waited for one may go on."""
+
+class HeardRate(NamedTuple):
+    """A rate event; `organization` None is everybody's."""
+
+    organization: str | None
+    provider: str
+    base: str
+    counter: str
+    rate: Decimal
+    on: date
+    published_at: datetime
+    supersedes: str | None
+    event_source: str
+    event_id: str
+
+
+Store = Callable[[Connection, Sequence[HeardRate], datetime], Awaitable[int]]
+"""Stores those not heard before, in their order, in the transaction given; gives how many were new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +104,10 @@ def decode(record: ConsumerRecord) -> Heard:
 
 
 class RatesConsumer:
-    """Reads `fx.events.v1` as `member` of its group; `run` is a task of the runtime. `pool` is the writer's."""
+    """Reads `fx.events.v1` as `member` of `group`; `run` is a task of the runtime. `pool` is the writer's.
+
+    `committed` is called when rates are in the books that were not there before: what waited for one may be tried.
+    """
 
     def __init__(
         self,
@@ -96,13 +115,14 @@ class RatesConsumer:
         clock: Clock,
         kafka: KafkaSettings,
         *,
-        stored: Stored | None = None,
+        store: Store,
+        group: str,
+        committed: Callable[[], None] = lambda: None,
         member: str | None = None,
-        group: str = GROUP,
         topic: str = FX,
         limits: DeadLetterLimits = DEFAULT_LIMITS,
     ) -> None:
-        self._pool, self._clock, self._stored = pool, clock, stored
+        self._pool, self._clock, self._store, self._committed = pool, clock, store, committed
         self._ear = Ear(
             kafka, pool, topic=topic, group=group, member=member, decode=decode, accept=self._accept, limits=limits
         )
@@ -119,9 +139,9 @@ class RatesConsumer:
                 await advance(
                     connection, batch.cluster_id, batch.topic, batch.partition, batch.expected, batch.next_offset
                 )
-                await store_rates(connection, rates, self._clock())
-                if rates and self._stored is not None:
-                    await self._stored(connection, rates)
+                new = await self._store(connection, rates, self._clock()) if rates else 0
+        if new:
+            self._committed()
         ignored = sum(not item.value.known for item in batch.items)
         if ignored:
             metrics.KAFKA_IGNORED_EVENTS.labels(batch.topic).inc(ignored)

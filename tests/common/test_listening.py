@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.bus import Batch
 from libs.common.errors import Transient
-from services.invoicing.listening import TOGETHER_RECORDS, Together
+from libs.common.listening import TOGETHER_RECORDS, Together
 
 
 def batch(partition: int, records: int = 1) -> Batch[int]:
