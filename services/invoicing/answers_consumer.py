@@ -1,11 +1,13 @@
 """The ledger's answers, taken in: `ledger.answers.v1` into what documents say of their postings.
 
     record -> decode -> an answer to one of our entries, nothing (another service's, another kind), or Poison
-    batches -> one transaction { the fences, the inbox, postings and movements, what waited is requested, documents }
+    batches -> one transaction { the fences, postings and movements, what waited is requested, documents }
 
-A request's key is the entry's id and the attempt, so an answer says itself what it is of. The inbox keeps an answer
-that is published twice from being looked at twice; one that is old news (of an earlier attempt) changes nothing. After
-the commit the outbox relay is woken: what waited for a posting goes out at once.
+A request's key is the entry's id and the attempt, so an answer says itself what it is of, and one that is known or is
+old news (of an earlier attempt) changes nothing. There is no inbox here: an answer of a posting that is not there yet
+must not count as heard. After a restored backup the answers may be read before the payments that they are of; the
+request goes out once more then, and its answer comes back under the id it had. After the commit the outbox relay is
+woken: what waited for a posting goes out at once.
 """
 
 import asyncio
@@ -24,7 +26,6 @@ from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Poison
 from libs.common.events import ANSWERS, REQUEST_POSTED, REQUEST_REJECTED
 from libs.common.events_invoicing import INVOICING_SOURCE
-from libs.common.inbox import unseen
 from libs.common.listening import Ear, Together, advance_all
 from libs.common.problems import faults_of
 from libs.common.telemetry import start_span
@@ -38,8 +39,6 @@ BATCH_RECORDS: Final = 1_000
 class Heard(NamedTuple):
     """What a record says; `answer` is None where it is not for us, `known` whether its type is."""
 
-    source: str
-    event_id: str
     answer: Answer | None
     known: bool = True
 
@@ -48,7 +47,7 @@ def decode(record: ConsumerRecord) -> Heard:
     """The answer of a record. Raises Poison."""
     event = parse_headers(record.headers)
     if event.type not in (REQUEST_POSTED.name, REQUEST_REJECTED.name):
-        return Heard(event.source, event.id, None, known=False)
+        return Heard(None, known=False)
     raw = record.value
     if raw is None:
         raise Poison("value-null", "an answer has a value")
@@ -59,7 +58,7 @@ def decode(record: ConsumerRecord) -> Heard:
     except ValidationError as error:
         fault = faults_of(error.errors(include_url=False), None)[0]
         raise Poison("schema", fault.detail, fault.pointer) from None
-    return Heard(event.source, event.id, answer)
+    return Heard(answer)
 
 
 def _answer(event_type: str, raw: bytes) -> Answer | None:
@@ -117,19 +116,13 @@ class AnswersConsumer:
         await self._ear.run(stopping)
 
     async def _accept(self, batches: Sequence[Batch[Heard]]) -> None:
-        """The fences, the inbox and the answers' effect, in one transaction."""
+        """The fences and the answers' effect, in one transaction."""
         heard = [item.value for batch in batches for item in batch.items]
-        ours = [each for each in heard if each.answer is not None]
+        ours = [each.answer for each in heard if each.answer is not None]
         with start_span(f"consume {batches[0].topic}", attributes={"messaging.batch.message_count": len(heard)}):
             async with transaction(self._pool) as connection:
                 await advance_all(connection, batches)
-                new = await unseen(connection, [(each.source, each.event_id) for each in ours]) if ours else set()
-                answers = {(each.source, each.event_id): each.answer for each in ours}
-                await answered(
-                    connection,
-                    [answer for name, answer in answers.items() if name in new and answer is not None],
-                    self._clock(),
-                )
+                await answered(connection, ours, self._clock())
         if ours:
             self._wake()
         if ignored := sum(not each.known for each in heard):

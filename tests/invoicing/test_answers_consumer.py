@@ -13,9 +13,9 @@ from libs.common.db import Pool
 from libs.common.errors import Poison
 from libs.common.events import REQUEST_POSTED, REQUEST_REJECTED
 from services.invoicing.answers_consumer import AnswersConsumer, decode
-from services.invoicing.posting_requests import PostedAnswer, RejectedAnswer
+from services.invoicing.posting_requests import PostedAnswer, RejectedAnswer, document_name, posting_id
 from tests.invoicing.hearing import Told, as_record, event, eventually, running, telling
-from tests.invoicing.trading import DAY, Company, company, payment
+from tests.invoicing.trading import DAY, ORGANIZATION, Company, company, payment
 from tests.support.kafka import KafkaBroker
 
 ENTRY = UUID("0190a0b0-0000-8000-8000-000000000001")
@@ -122,11 +122,33 @@ async def test_answers_reach_their_documents_each_once(writer: Pool, told: Told)
 
         await eventually(is_refused)
     assert (await acme.one("select sequence from postings where purpose = 'issue'"))["sequence"] == 7
-    assert {row["event_id"] for row in await acme.all("select event_id from inbox")} > {"the-answer"}
     kept = orjson.loads((await acme.one("select rejection from postings where purpose = 'payment'"))["rejection"])
     assert kept["code"] == "account-frozen"
     ends = (await told.kafka.cluster([told.topic + DEAD_LETTER_SUFFIX])).topics
     assert ends, "what could not be read has its own topic"
+
+
+async def test_an_answer_that_came_before_its_posting_is_heard_when_it_comes_again(writer: Pool, told: Told) -> None:
+    """A restored database hears old answers before the payments that they are of; asked again, they are repeated."""
+    acme = await company(writer)
+    received = payment("50.00", reference="no idea")
+    entry = posting_id(ORGANIZATION, document_name("payment", received.id), "payment", received.created_at)
+    answer = posted(entry, 6, "the-answer")
+    async with running(_consumer(acme, told, []).run):
+
+        async def heard() -> bool:
+            return bool((await acme.one("select sum(next_offset) as n from consumer_offsets"))["n"])
+
+        await told.say(answer)
+        await eventually(heard)
+        await acme.record(received)
+        assert [row["id"] for row in await acme.requested()] == [entry]
+        await told.say(answer)
+
+        async def is_posted() -> bool:
+            return bool((await acme.one("select posting from payments"))["posting"] == "posted")
+
+        await eventually(is_posted)
 
 
 async def test_a_restart_goes_on_where_it_was(writer: Pool, told: Told) -> None:

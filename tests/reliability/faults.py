@@ -3,6 +3,7 @@
 ledger, gateway, postgres, kafka    kill -9; the supervisor starts the part again at its address
 ledger-stall                        SIGSTOP for some seconds, then SIGCONT: a process that lives and does nothing
 payments                            kill -9 of every part on a payment's way, in one round (payment_rounds.py)
+restored                            a backup of invoicing's database put back in the middle of payments (restoring.py)
 first-of-two, second-of-two         a second ledger on the same database and in the same Kafka group, clients at
                                     both; the stack's own or the other one is killed and started again
 """
@@ -25,8 +26,8 @@ from libs.devstack.stack import log_path, stack_status
 
 KILLED = ("ledger", "gateway", "postgres", "kafka")
 STALL, FIRST_OF_TWO, SECOND_OF_TWO = "ledger-stall", "first-of-two", "second-of-two"
-PAYMENTS = "payments"
-PARTS = (*KILLED, STALL, FIRST_OF_TWO, SECOND_OF_TWO, PAYMENTS)
+PAYMENTS, RESTORED = "payments", "restored"
+PARTS = (*KILLED, STALL, FIRST_OF_TWO, SECOND_OF_TWO, PAYMENTS, RESTORED)
 SUPERVISED = (*KILLED, "invoicing")
 
 RESTART_TIME_LIMIT_S = 90.0

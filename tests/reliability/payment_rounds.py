@@ -18,9 +18,11 @@ from tests.reliability.judgement import facts_are_the_log, log_is_whole
 from tests.reliability.payment_judgement import judge_payments, lost_and_doubled
 from tests.reliability.payment_service import PaymentService, open_business
 from tests.reliability.payment_wishes import draw_trade, events
+from tests.reliability.restoring import keep, restore
 from tests.reliability.verdict import Verdict, verified
 from tests.reliability.wishes import LEDGER
 
+KEEP, RESTORE = "keep", "restore"
 ON_THE_WAY = ("invoicing", "ledger", "kafka", "postgres")
 PAYMENTS = 2_000
 STRIKES_AFTER_S = (0.5, 2.0)
@@ -33,13 +35,16 @@ _LOOK_EVERY_S = 0.3
 async def play_payments(
     stack: Stack, name: str, seed: str, *, payments: int = PAYMENTS, struck: Sequence[str] = ON_THE_WAY
 ) -> Verdict:
-    """One round in the organization `name`, with a kill of each of `struck`; the same seed draws the same round."""
+    """One round in the organization `name`, with a kill of each of `struck`; the same seed draws the same round.
+
+    `keep` and `restore` among `struck`: invoicing's database is put back to what it was in between.
+    """
     began = time.monotonic()
     chosen = random.Random(seed)
     trade = draw_trade(payments, chosen)
     await open_business(stack, name, trade.invoices)
     service = PaymentService(stack.bootstrap, events(name, trade.payments, chosen))
-    order = chosen.sample(struck, len(struck))
+    order = _order(struck, chosen)
     async with asyncio.TaskGroup() as load:
         load.create_task(service.run())
         told, ended = await _strike(stack, order, chosen)
@@ -56,7 +61,7 @@ async def play_payments(
         *ended,
     ]
     return Verdict(
-        part="payments",
+        part="restored" if RESTORE in struck else "payments",
         event="; ".join(told),
         acknowledged=len(trade.payments) - len(lost),
         rejected=0,
@@ -70,17 +75,34 @@ async def play_payments(
     )
 
 
+def _order(struck: Sequence[str], chosen: random.Random) -> list[str]:
+    """In any order, but what is restored was kept before."""
+    order = chosen.sample(struck, len(struck))
+    kept_first = iter(sorted({KEEP, RESTORE} & set(struck)))
+    return [next(kept_first) if strike in (KEEP, RESTORE) else strike for strike in order]
+
+
+async def _do(stack: Stack, strike: str) -> str:
+    match strike:
+        case "keep":
+            return await keep(stack)
+        case "restore":
+            return await restore(stack)
+    return await kill(stack, strike)
+
+
 async def _strike(stack: Stack, order: Sequence[str], chosen: random.Random) -> tuple[list[str], list[str]]:
-    """kill -9 of each in turn; what was done, and which others ended of it."""
+    """Each strike in turn; what was done, and which others ended of it."""
     told, ended = [], []
     for part in order:
         await asyncio.sleep(chosen.uniform(*STRIKES_AFTER_S))
         before = pids(stack)
-        told.append(await kill(stack, part))
+        told.append(await _do(stack, part))
         after = pids(stack)
+        hurt = "invoicing" if part in (KEEP, RESTORE) else part
         ended += [
             f"{other} ended when {part} was killed; its log tells why"
-            for other in sorted(before.keys() - {part})
+            for other in sorted(before.keys() - {hurt})
             if after[other] != before[other]
         ]
     return told, ended

@@ -4,9 +4,10 @@
 
 Every part gets that many rounds, on one stack of their own. A round has an organization of its own; clients post over
 REST while a service asks over Kafka, the fault strikes at a moment drawn from the seed, the load goes on until the
-stack is whole again and a little longer, everybody gets an answer, and then everything is judged. The part `payments`
-is a round of another kind: 2,000 payments of invoices, and every part on their way killed (payment_rounds.py). The same
-seed draws the same faults, moments, amounts and accounts. Exit code 0: nothing was found.
+stack is whole again and a little longer, everybody gets an answer, and then everything is judged. The same seed draws
+the same faults, moments, amounts and accounts. Two parts are of another kind (payment_rounds.py): `payments`, 2,000 of
+them and every part on their way killed, and `restored`, a backup of invoicing's database put back among them. Exit code
+0: nothing was found.
 """
 
 import argparse
@@ -22,10 +23,10 @@ from pathlib import Path
 from libs.cli.session import Stack, running
 from libs.devstack.stack import reset_stack, start_detached, stop_stack
 from tests.reliability.evidence import read_books, read_published
-from tests.reliability.faults import KILLED, PARTS, PAYMENTS, may_end, pids, staged
+from tests.reliability.faults import KILLED, PARTS, PAYMENTS, RESTORED, may_end, pids, staged
 from tests.reliability.judgement import judge, same_again, tally
 from tests.reliability.kafka_requester import KafkaRequester
-from tests.reliability.payment_rounds import play_payments
+from tests.reliability.payment_rounds import KEEP, RESTORE, play_payments
 from tests.reliability.rest_clients import RestClients
 from tests.reliability.verdict import Verdict, verified
 from tests.reliability.wishes import open_books
@@ -34,12 +35,15 @@ CLIENTS = 8
 STRIKES_AFTER_S = (0.5, 2.0)
 GOES_ON_S = 1.5
 ASKED_AGAIN = 25
+RESTORED_PAYMENTS = 500
 
 
 async def play(stack: Stack, part: str, name: str, seed: str) -> Verdict:
     """One round with a fault of `part`, in the organization `name`; the same seed draws the same round."""
     if part == PAYMENTS:
         return await play_payments(stack, name, seed)
+    if part == RESTORED:
+        return await play_payments(stack, name, seed, payments=RESTORED_PAYMENTS, struck=(KEEP, "ledger", RESTORE))
     began = time.monotonic()
     chosen = random.Random(seed)
     await open_books(stack, name)
@@ -117,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability.rounds", description="Faults under load.")
     parser.add_argument("--rounds", type=int, default=5, help="rounds for each part")
     parser.add_argument("--seed", type=int, default=None, help="draws the same rounds again; drawn and told if absent")
-    parser.add_argument("--parts", default=",".join((*KILLED, PAYMENTS)), help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("--parts", default=",".join((*KILLED, PAYMENTS, RESTORED)), help=f"some of {', '.join(PARTS)}")
     asked = parser.parse_args()
     parts = asked.parts.split(",")
     if unknown := set(parts) - set(PARTS):

@@ -10,7 +10,7 @@ import pytest
 from libs.cli.session import Stack, running
 from libs.devstack.stack import start_detached, stop_stack
 from tests.reliability import faults, rounds
-from tests.reliability.payment_rounds import play_payments
+from tests.reliability.payment_rounds import KEEP, RESTORE, play_payments
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("reliability")]
 
@@ -34,7 +34,7 @@ def kafka_is_away_and_everybody_knows(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "aiokafka")
 
 
-@pytest.mark.parametrize("part", [part for part in faults.PARTS if part != faults.PAYMENTS])
+@pytest.mark.parametrize("part", [part for part in faults.PARTS if part not in (faults.PAYMENTS, faults.RESTORED)])
 async def test_nothing_is_lost_and_nothing_is_doubled(fragile_stack: Stack, part: str) -> None:
     verdict = await rounds.play(fragile_stack, part, f"short-{part}", f"{SEED}-{part}")
     print(verdict.line())
@@ -47,6 +47,16 @@ async def test_nothing_is_lost_and_nothing_is_doubled(fragile_stack: Stack, part
 
 async def test_payments_are_posted_once_whatever_is_killed(fragile_stack: Stack) -> None:
     verdict = await play_payments(fragile_stack, "short-payments", f"{SEED}-payments", payments=300)
+    print(verdict.line())
+    assert not verdict.findings
+    assert (verdict.lost, verdict.doubled) == (0, 0)
+    assert verdict.acknowledged >= 300
+
+
+async def test_a_restored_invoicing_hears_it_all_again_and_posts_nothing_twice(fragile_stack: Stack) -> None:
+    """A backup of its database is put back in the middle: the topics, read from its positions, say the rest."""
+    struck = (KEEP, RESTORE)
+    verdict = await play_payments(fragile_stack, "short-restored", f"{SEED}-restored", payments=300, struck=struck)
     print(verdict.line())
     assert not verdict.findings
     assert (verdict.lost, verdict.doubled) == (0, 0)
