@@ -87,7 +87,8 @@ class InvoiceApi:
         if row is None:
             raise Problem(404, "unknown-invoice", "There is no such invoice.", facts={"invoice": str(id)})
         told = invoice_words(row, taxes, lines)
-        return {**told, "allocations": [allocation_words(each, row["currency"]) for each in placed]}
+        allocations = [allocation_words(each, row["currency"]) for each in placed]
+        return {**told, "dunning_level": row["dunning_level"], "allocations": allocations}
 
     async def list(
         self, caller: Reads, customer: UUID | None = None, status: Status | None = None, ledger: str | None = None,
@@ -106,7 +107,8 @@ class InvoiceApi:
         async with as_reader(self.tools.reader, organization) as connection:
             rows = await receivable_reads.list_invoices(connection, organization, filters, after, limit + 1)
         following = encode_cursor(name, filters, [str(rows[limit - 1]["id"])]) if len(rows) > limit else None
-        return page([invoice_words(row) for row in rows[:limit]], following)
+        told = [{**invoice_words(row), "dunning_level": row["dunning_level"]} for row in rows[:limit]]
+        return page(told, following)
 
 
 def invoice_wish(organization: str, body: InvoiceBody) -> InvoiceWish:

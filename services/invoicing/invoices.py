@@ -101,7 +101,7 @@ async def make_invoices(
             answers[place] = each
             continue
         prefix = terms[wish.organization, wish.ledger].number_prefix
-        planned.append(_Making(place, each, new_id(), prefix, wish.issue, now))
+        planned.append(_Making(place, each, wish.id or new_id(), prefix, wish.issue, now))
     books = await _books(connection, planned)
     making, refused = _that_can_be(planned, books)
     answers.update(refused)
@@ -110,6 +110,17 @@ async def make_invoices(
     await invoice_store.insert_lines(connection, [line for each in making for line in _lines(each)])
     answers.update(await _issued(connection, making, rows, books, now))
     return [answers[place] for place in range(len(wishes))]
+
+
+async def plan_invoices(
+    connection: Connection, sealer: Sealer, wishes: Sequence[InvoiceWish], now: datetime
+) -> list[Planned | Rejection]:
+    """What wishes come to, or why they cannot be; nothing is made of them."""
+    terms = await ledger_terms(connection, [(wish.organization, wish.ledger) for wish in wishes])
+    found = await _found(connection, sealer, wishes, terms, now)
+    return [
+        known if isinstance(known, Rejection) else plan(wish, known) for wish, known in zip(wishes, found, strict=True)
+    ]
 
 
 async def _found(

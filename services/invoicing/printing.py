@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from libs.common.money import ISO_4217
+from services.invoicing.documents.letter import PrintedLetter
 from services.invoicing.documents.printed import Address, Party, PayTo, Preceding, PrintedInvoice, note_totals
 from services.invoicing.kept_totals import invoice_of, note_of
 from services.invoicing.rows import Row
@@ -53,6 +55,26 @@ def printed_note(row: Row, invoice: Row, seller: Mapping[str, Any], customer: Ma
         totals=note_totals(sold.totals, note_of(orjson.loads(row["content"]))),
         note=row["reason"],
         preceding=Preceding(sold.number, sold.issued_on),
+    )
+
+
+def printed_letter(row: Row, seller: Mapping[str, Any], customer: Mapping[str, Any]) -> PrintedLetter:
+    """A dunning letter as it is printed."""
+    content = orjson.loads(row["content"])
+    return PrintedLetter(
+        title=content["title"],
+        text=content["text"],
+        level=row["level"],
+        sent_on=row["sent_on"],
+        currency=ISO_4217[row["currency"]],
+        seller=_party(seller, row["organization"]),
+        buyer=_party(customer, f"Customer {row['customer']}"),
+        rows=content["rows"],
+        by_age=[(name, amount) for name, amount in content["by_age"].items() if amount],
+        open=content["open"],
+        fee=content["fee"],
+        fee_number=content["fee_number"],
+        pay_to=_pay_to(seller),
     )
 
 

@@ -8,9 +8,10 @@ from tests.removals.listening import LISTENING
 from tests.removals.messaging import MESSAGING
 from tests.removals.receiving import RECEIVING
 from tests.removals.removal import Removal
+from tests.removals.repeating import REPEATING
 from tests.removals.summing import SUMMING
 from tests.removals.writing import WRITING
 
 REMOVALS: tuple[Removal, ...] = (
-    *WRITING, *HOLDING, *CLOSING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING, *LISTENING,
+    *WRITING, *HOLDING, *CLOSING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING, *LISTENING, *REPEATING,
 )  # fmt: skip

@@ -132,7 +132,8 @@ def _day(value: date) -> str:
     return value.isoformat()
 
 
-def _template() -> Environment:
+def pages() -> Environment:
+    """The templates of pages, with the filters `amount` and `day`; every text is escaped."""
     environment = Environment(
         loader=PackageLoader("services.invoicing.documents"),
         autoescape=True,
@@ -145,4 +146,4 @@ def _template() -> Environment:
     return environment
 
 
-_TEMPLATE: Final = _template().get_template("document.html")
+_TEMPLATE: Final = pages().get_template("document.html")
