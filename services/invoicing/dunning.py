@@ -1,6 +1,6 @@
 """Dunning: reminders of what is overdue, sent in letters, level after level; holds that stop them.
 
-    levels held (one run at a time in a ledger) -> who is overdue -> planned -> the listed invoices held, planned again
+    who is overdue -> planned -> the listed invoices held -> planned again as they are now
     -> fees issued as invoices of their own -> letters and steps -> levels of the invoices -> dunning-sent facts
 
 All of it is one transaction: a run is whole or was not. A letter's id and its fee's are derived from what it raises,
@@ -136,7 +136,7 @@ async def run_dunning(connection: Connection, sealer: Sealer, run: Run, now: dat
     """Raises what is due to its level and sends the letters. Once more on the same day it finds nothing."""
     if run.on > now.date() + timedelta(days=1):
         return reject("dunning-ahead", errors=[Fault("/on", f"is {run.on}")], today=str(now.date()))
-    row = await dunning_store.lock_levels(connection, run.organization, run.ledger)
+    row = await dunning_store.read_levels(connection, run.organization, run.ledger)
     if row is None:
         return reject("dunning-levels-missing", errors=[Fault("/ledger", f"is {run.ledger}")])
     levels = levels_of(row)

@@ -13,10 +13,9 @@ from starlette.responses import Response
 from libs.common.auth import Caller
 from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_cursor, page
 from libs.common.db import Connection
-from libs.common.errors import Fault, Problem, Rejection
+from libs.common.errors import Problem, Rejection
 from libs.common.http import App, requires, router
 from libs.common.journal import SlugText
-from libs.common.problems import malformed
 from services.invoicing import catalog_store, dunning, dunning_store, receivable_reads
 from services.invoicing.asking import OK, Done
 from services.invoicing.bodies import Day, EmptyBody
@@ -27,6 +26,7 @@ from services.invoicing.dunning import Run, hold_words, letter_words, level_word
 from services.invoicing.dunning_bodies import DunningBody, HoldBody, LevelsBody
 from services.invoicing.printing import printed_letter
 from services.invoicing.receivable_reads import as_reader
+from services.invoicing.rejections import reject
 from services.invoicing.reminding import Level
 from services.invoicing.writing import PREFIX, Asked, Tools, Write, add_write
 
@@ -176,7 +176,7 @@ async def _run(connection: Connection, asked: Asked) -> Done | Rejection:
 async def _hold(connection: Connection, asked: Asked) -> Done | Rejection:
     body: HoldBody = asked.body
     if (body.invoice_id is None) == (body.customer is None):
-        raise malformed([Fault("", "names an invoice or a customer, one of the two")])
+        return reject("hold-of-one")
     return await dunning.set_hold(connection, asked.tools.sealer, asked.organization, asdict(body), asked.now)
 
 

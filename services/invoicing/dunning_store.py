@@ -1,6 +1,7 @@
 """Reminders as they are kept: a ledger's levels, holds, letters, and each invoice's steps.
 
-Who runs dunning in a ledger holds its levels' row from the read to the commit, so that runs follow one another.
+Runs hold the invoices that they list from before they decide to the commit, so that of two runs at once the second sees
+what the first sent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,13 +47,6 @@ async def read_levels(connection: Connection, organization: str, ledger: str) ->
     """A ledger's levels."""
     return await connection.fetchrow(
         "select * from dunning_levels where organization = $1 and ledger = $2", organization, ledger
-    )
-
-
-async def lock_levels(connection: Connection, organization: str, ledger: str) -> asyncpg.Record | None:
-    """A ledger's levels, held until the commit: one run at a time."""
-    return await connection.fetchrow(
-        "select * from dunning_levels where organization = $1 and ledger = $2 for no key update", organization, ledger
     )
 
 

@@ -144,17 +144,20 @@ def read_template(organization: str, text: str) -> InvoiceWish | Rejection:
 
 
 def _wish(organization: str, body: InvoiceBody) -> InvoiceWish:
-    """The invoice that recurs. Raises Problem 422 with its place, also for dates that the schedule says."""
-    faults = list(_said_twice(body))
-    if faults:
-        raise malformed(faults)
+    """The invoice that recurs. Raises Problem 422 with its place."""
     try:
         return invoice_wish(organization, body)
     except Problem as problem:
         raise malformed([Fault(f"/invoice{fault.pointer}", fault.detail) for fault in problem.errors]) from problem
 
 
-def _said_twice(body: InvoiceBody) -> Iterator[Fault]:
+def _said_beside(body: InvoiceBody | None) -> Rejection | None:
+    """Why an invoice is none that recurs: it says what the recurrence says."""
+    faults = [] if body is None else list(_beside(body))
+    return reject("said-beside", errors=faults) if faults else None
+
+
+def _beside(body: InvoiceBody) -> Iterator[Fault]:
     for name in _BESIDE:
         if getattr(body, name) is not None:
             said = "stands beside the invoice" if name == "issue" else "is said by the schedule and the terms"
@@ -181,6 +184,8 @@ def _schedule(starts_on: date, body: ScheduleBody) -> Schedule:
 
 async def _create(connection: Connection, asked: Asked) -> Done | Rejection:
     body: RecurringInvoiceBody = asked.body
+    if (refused := _said_beside(body.invoice)) is not None:
+        return refused
     wish = RecurrenceWish(
         invoice=_wish(asked.organization, body.invoice),
         template=_template(body.invoice),
@@ -196,6 +201,8 @@ async def _create(connection: Connection, asked: Asked) -> Done | Rejection:
 
 async def _change(connection: Connection, asked: Asked) -> Done | Rejection:
     body: RecurringInvoicePatchBody = asked.body
+    if (refused := _said_beside(body.invoice)) is not None:
+        return refused
     change = Change(
         invoice=None if body.invoice is None else _wish(asked.organization, body.invoice),
         template=None if body.invoice is None else _template(body.invoice),

@@ -253,6 +253,22 @@ async def test_runs_at_once_and_the_same_key_send_everything_once(service: Servi
     assert (await service.acme.one("select count(*) from dunning_steps"))[0] == 6
 
 
+async def test_a_run_beside_another_waits_and_finds_what_it_sent(service: Service) -> None:
+    await overdue(service, 40)
+    async with transaction(service.acme.pool) as connection:
+        wanted = Run(ORGANIZATION, LEDGER, TODAY)
+        assert await run_dunning(connection, service.acme.sealer, wanted, now())
+        beside = asyncio.create_task(run(service))
+        for _ in range(1_000):
+            waiting = "select count(*) from pg_locks where not granted and pid <> pg_backend_pid()"
+            if await connection.fetchval(waiting):
+                break
+            await asyncio.sleep(0.01)
+        assert not beside.done()
+    assert (await beside)["letters"] == []
+    assert (await service.acme.one("select count(*) from dunning_steps"))[0] == 1
+
+
 async def test_a_run_that_dies_leaves_nothing_and_is_done_whole_by_the_next(
     service: Service, receivables: InvoicingDatabase
 ) -> None:
@@ -287,7 +303,7 @@ BAD = [
      "dunning-levels-not-ascending", "/levels/1/days_after_due"),
     ("a level on the due day", "PUT", "/ledgers/main/dunning-levels",
      {"levels": [{"days_after_due": 0, "title": "x", "text": "x"}]}, 422, "malformed", "/levels/0/days_after_due"),
-    ("a hold of nothing", "POST", "/dunning/holds", {"reason": "x"}, 422, "malformed", ""),
+    ("a hold of nothing", "POST", "/dunning/holds", {"reason": "x"}, 422, "hold-of-one", None),
     ("a hold of no invoice", "POST", "/dunning/holds", {"invoice_id": str(UUID(int=7))}, 422, "unknown-invoice",
      "/invoice_id"),
     ("a hold of nobody", "POST", "/dunning/holds", {"customer": "Nobody"}, 422, "unknown-customer", "/customer"),

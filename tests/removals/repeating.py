@@ -130,11 +130,11 @@ REPEATING = [
     ),
     Removal(
         "dunning-in-turn",
-        "Runs in a ledger follow one another.",
-        DUNNING_STORE,
-        """"select * from dunning_levels where organization = $1 and ledger = $2 for no key update\"""",
-        """"select * from dunning_levels where organization = $1 and ledger = $2\"""",
-        (DUNNED + "test_runs_at_once_and_the_same_key_send_everything_once",),
+        "Of two runs at once the second sees what the first sent.",
+        DUNNING,
+        "    await invoice_store.lock_invoices(connection, keys)\n",
+        "",
+        (DUNNED + "test_a_run_beside_another_waits_and_finds_what_it_sent",),
     ),
     Removal(
         "dunning-as-far-apart",

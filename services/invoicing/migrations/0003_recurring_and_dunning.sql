@@ -1,6 +1,6 @@
 -- Invoices that recur, and reminders of what is overdue.
 --
--- Order within one transaction: a recurrence or a ledger's dunning levels first, then as in the first migration.
+-- Order within one transaction: a recurrence first, then as in the first migration.
 
 -- Recurring invoices -------------------------------------------------------------------------------------------------
 
@@ -111,8 +111,7 @@ create trigger never_removed before delete or truncate on occurrences for each s
 
 -- Dunning ------------------------------------------------------------------------------------------------------------
 
--- A ledger's levels, lowest first: [{"days_after_due", "title", "text", "fees": {currency: amount}}]. Whoever runs
--- dunning in the ledger holds this row.
+-- A ledger's levels, lowest first: [{"days_after_due", "title", "text", "fees": {currency: amount}}].
 create table dunning_levels (
     organization text not null,
     ledger text not null,
