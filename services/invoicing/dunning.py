@@ -211,17 +211,20 @@ def _stop(row: Row) -> Stop | None:
 def _planned(run: Run, levels: Sequence[Level], letter: Letter) -> _Planned:
     first = letter.raised[0]
     name = f"dunning/{first.invoice.id}/{first.invoice.round}"
-    begun = datetime.combine(run.on, time(), UTC)
     return _Planned(
         letter,
-        derived_id(begun, run.organization, "invoicing", name, str(first.level)),
+        derived_id(_begun(run), run.organization, "invoicing", name, str(first.level)),
         levels[letter.level - 1].fee(letter.currency),
     )
 
 
+def _begun(run: Run) -> datetime:
+    """When ids of a run begin: with its day, or with 1970, before which no id begins."""
+    return max(datetime.combine(run.on, time(), UTC), datetime(1970, 1, 1, tzinfo=UTC))
+
+
 def _fee_id(run: Run, planned: _Planned) -> UUID:
-    begun = datetime.combine(run.on, time(), UTC)
-    return derived_id(begun, run.organization, "invoicing", f"dunning-letter/{planned.id}", "fee")
+    return derived_id(_begun(run), run.organization, "invoicing", f"dunning-letter/{planned.id}", "fee")
 
 
 async def _with_fees(

@@ -11,7 +11,7 @@ recurrence and day, and is its invoice's id.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -357,9 +357,9 @@ def _for(wish: InvoiceWish, period: tuple[date, date] | None) -> InvoiceWish:
 
 
 def _occurrence_id(row: Row) -> UUID:
-    return derived_id(
-        row["next_at"], row["organization"], "invoicing", f"recurrence/{row['id']}", str(row["next_on"])
-    )  # fmt: skip
+    """Derived from the recurrence and its day; no id begins before 1970."""
+    begun = max(row["next_at"], datetime(1970, 1, 1, tzinfo=UTC))
+    return derived_id(begun, row["organization"], "invoicing", f"recurrence/{row['id']}", str(row["next_on"]))
 
 
 def _occurrence(row: Row, answer: Done | Rejection, now: datetime) -> OccurrenceRow:

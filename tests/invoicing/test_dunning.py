@@ -147,6 +147,14 @@ async def test_part_paid_it_stays_and_what_is_open_is_dunned(service: Service) -
     assert (await run(service))["letters"][0]["open"] == "20.00"
 
 
+async def test_a_run_of_long_ago_sends_what_was_due_then(service: Service) -> None:
+    old = await service.acme.issued(issued_on=date(1950, 1, 1), due_on=date(1950, 1, 31))
+    assert raised(await run(service, date(1950, 3, 1))) == [(old["number"], 1)]
+    assert raised(await of(service, "/dunning/preview?on=1950-03-20")) == [(old["number"], 2)]
+    status, told, _ = await service.send("GET", "/dunning/preview?on=0")
+    assert (status, told["code"]) == (422, "malformed"), "a day is written out"
+
+
 async def test_void_or_written_off_it_is_reset(service: Service) -> None:
     void, given_up = await overdue(service, 40), await overdue(service, 41)
     await run(service)

@@ -105,6 +105,13 @@ async def test_drafts_are_left_as_drafts_with_the_day_they_are_for(service: Serv
     assert (draft["status"], draft["number"], draft["issued_on"]) == ("draft", None, str(ago(4)))
 
 
+async def test_days_of_long_ago_have_their_invoices_too(service: Service) -> None:
+    told = await set_up(service, starts_on="1900-01-01", schedule={"unit": "year", "every": 70}, count=2)
+    assert await make_all(service) == 2
+    listed = (await of(service, f"/recurring-invoices/{told['id']}/occurrences"))["items"]
+    assert [(row["on"], row["state"]) for row in listed] == [("1900-01-01", "made"), ("1970-01-01", "made")]
+
+
 async def test_what_is_not_due_by_the_database_s_clock_is_not_made(service: Service) -> None:
     tomorrow = str(now().date() + timedelta(days=2))
     told = await set_up(service, starts_on=tomorrow)
