@@ -192,6 +192,11 @@ INVOICING_PARKED_WAITING = _gauge(
     "invoicing_parked_waiting", "messages", [], "Parked messages that wait.",
     "Above 0 for hours: list them with their reasons; only documents that they are about stand still.",
 )  # fmt: skip
+INVOICING_OCCURRENCES = _counter(
+    "invoicing_occurrences_total", "occurrences", ["outcome"],
+    "Days on which recurring invoices were due: made or needs-attention.",
+    "needs-attention: list recurring invoices with needs_attention=true; each occurrence says why, and is tried again.",
+)  # fmt: skip
 INVOICING_TIE_OUT_DIFFERENCES = _gauge(
     "invoicing_tie_out_differences", "comparisons", [],
     "Comparisons of receivables with the books that differ, by party and currency, over all ledgers.",

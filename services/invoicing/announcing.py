@@ -5,7 +5,7 @@ The event's id is the document, its version and the type: told twice, it is the 
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 import orjson
@@ -13,6 +13,7 @@ import orjson
 from libs.common.event_type import EventType
 from libs.common.events_invoicing import (
     CREDIT_NOTE_ISSUED,
+    DUNNING_SENT,
     INVOICE_CREDITED,
     INVOICE_ISSUED,
     INVOICE_PAID,
@@ -57,6 +58,12 @@ def invoice_changed(change: str, row: Row, now: datetime, amount: int | None = N
     if amount is not None:
         told["amount"] = amount_text(amount, row["currency"])
     return _message(CHANGES[change], row["id"], row["version"], told, now)
+
+
+def dunning_sent(row: Row, on: date, now: datetime) -> Message:
+    """A reminder of an invoice was sent; `row` is the invoice at its new level."""
+    told = {**_invoice(row, now), "level": row["dunning_level"], "sent_on": on}
+    return _message(DUNNING_SENT, row["id"], row["version"], told, now)
 
 
 def credit_note_issued(row: Row, taxes: Sequence[Row], now: datetime) -> Message:

@@ -10,12 +10,14 @@ from services.invoicing.customer_api import CustomerApi
 from services.invoicing.delivering import Delivering
 from services.invoicing.delivery_api import DeliveryApi
 from services.invoicing.document_api import DocumentApi
+from services.invoicing.dunning_api import DunningApi
 from services.invoicing.invoice_api import InvoiceApi
 from services.invoicing.issuing import IssueQueue
 from services.invoicing.parked_api import ParkedApi
 from services.invoicing.parking import Apply
 from services.invoicing.payment_api import PaymentApi
 from services.invoicing.posting_api import PostingApi
+from services.invoicing.recurring_api import RecurringApi
 from services.invoicing.settlement_api import SettlementApi
 from services.invoicing.tie_out_api import TieOutApi
 from services.invoicing.webhook_api import WebhookApi
@@ -38,10 +40,12 @@ class InvoicingApi:
         InvoiceApi(tools, queue).add_to(app)
         CreditNoteApi(tools).add_to(app)
         PaymentApi(tools).add_to(app)
+        RecurringApi(tools).add_to(app)
         SettlementApi(tools).add_to(app)
         PostingApi(tools).add_to(app)
         AgeingApi(tools).add_to(app)
         DocumentApi(tools).add_to(app)
+        DunningApi(tools).add_to(app)
         TieOutApi(tools.reader, tools.clock).add_to(app)
 
 

@@ -11,7 +11,7 @@ from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_curs
 from libs.common.db import Connection
 from libs.common.errors import Problem, Rejection
 from libs.common.http import App, requires, router
-from services.invoicing import customers, receivable_reads
+from services.invoicing import customers, dunning_store, receivable_reads
 from services.invoicing.asking import OK, Done
 from services.invoicing.bodies import CustomerBody, CustomerPatchBody, EmptyBody
 from services.invoicing.customers import CustomerWish
@@ -46,11 +46,12 @@ class CustomerApi:
         app.include_router(routes)
 
     async def get(self, id: UUID, caller: Reads) -> dict[str, Any]:  # noqa: A002
-        """With its credit by ledger and currency."""
+        """With its credit by ledger and currency, and the highest dunning level of what it owes."""
         organization = caller.own_organization()
         async with as_reader(self.tools.reader, organization) as connection:
             row = await receivable_reads.read_customer(connection, organization, id)
             credits_ = await receivable_reads.read_credits(connection, organization, id)
+            level = await dunning_store.customer_level(connection, organization, id)
         if row is None:
             raise Problem(404, "unknown-customer", "There is no such customer.", facts={"customer": str(id)})
         told = [
@@ -58,7 +59,7 @@ class CustomerApi:
              "balance": amount_text(each["balance"], each["currency"])}
             for each in credits_
         ]  # fmt: skip
-        return {**customers.opened(self.tools.sealer, row), "credit": told}
+        return {**customers.opened(self.tools.sealer, row), "credit": told, "dunning_level": level}
 
     async def list(
         self, caller: Reads, name: str | None = None, cursor: str | None = None, limit: Limit = LIMIT_DEFAULT

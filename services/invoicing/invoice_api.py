@@ -107,6 +107,7 @@ class InvoiceApi:
         hashed = parties["document_hash"] if parties is not None else None
         return {
             **told,
+            "dunning_level": row["dunning_level"],
             "allocations": [allocation_words(each, row["currency"]) for each in placed],
             "settlements": [settlement_words(each, row["currency"]) for each in settlements],
             "early_payment": None if terms is None else invoice_terms_words(terms, row["currency"]),
@@ -130,7 +131,8 @@ class InvoiceApi:
         async with as_reader(self.tools.reader, organization) as connection:
             rows = await receivable_reads.list_invoices(connection, organization, filters, after, limit + 1)
         following = encode_cursor(name, filters, [str(rows[limit - 1]["id"])]) if len(rows) > limit else None
-        return page([invoice_words(row) for row in rows[:limit]], following)
+        told = [{**invoice_words(row), "dunning_level": row["dunning_level"]} for row in rows[:limit]]
+        return page(told, following)
 
 
 def invoice_wish(organization: str, body: InvoiceBody | DraftBody) -> InvoiceWish:

@@ -10,7 +10,7 @@ from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
 from libs.common.sealing import Sealer
 from services.invoicing import catalog_store
-from services.invoicing.catalog_store import LedgerKey, LedgerTerms
+from services.invoicing.catalog_store import LedgerKey, LedgerTerms, ledger_terms
 from services.invoicing.customers import find_customers, found_or_made
 from services.invoicing.drafts import TaxTerms
 from services.invoicing.early_payment import some_terms
@@ -32,6 +32,14 @@ async def plans(
         known if isinstance(known, Rejection) else plan(wish, known)
         for wish, known in zip(wishes, found, strict=True)
     ]  # fmt: skip
+
+
+async def plan_invoices(
+    connection: Connection, sealer: Sealer, wishes: Sequence[InvoiceWish], now: datetime
+) -> list[Planned | Rejection]:
+    """The same of wishes alone; nothing is made of them."""
+    terms = await ledger_terms(connection, [(wish.organization, wish.ledger) for wish in wishes])
+    return await plans(connection, sealer, wishes, terms, now)
 
 
 async def _found(

@@ -48,7 +48,10 @@ class LineWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceWish:
-    """An invoice as it is wanted. `customer` is an id or a name; `total` is stated to be checked, or all there is."""
+    """An invoice as it is wanted. `customer` is an id or a name; `total` is stated to be checked, or all there is.
+
+    `id` is the invoice's where it is derived from what it is made for; else a new one is drawn.
+    """
 
     organization: str
     ledger: str
@@ -68,6 +71,7 @@ class InvoiceWish:
     series: str | None = None
     client_ref: str | None = None
     description: str | None = None
+    id: UUID | None = None
 
     @property
     def tax_codes(self) -> list[str]:

@@ -102,7 +102,7 @@ async def make_invoices(
             answers[place] = each
             continue
         prefix = terms[wish.organization, wish.ledger].number_prefix
-        planned.append(Making(place, each, new_id(), prefix, wish.issue, now))
+        planned.append(Making(place, each, wish.id or new_id(), prefix, wish.issue, now))
     books = await _books(connection, planned)
     buyers = await _buyers(connection, sealer, planned)
     making, refused = _that_can_be(planned, books, buyers)

@@ -33,7 +33,9 @@ from services.invoicing.payment_effects import apply
 from services.invoicing.payments_consumer import PaymentsConsumer
 from services.invoicing.pools import MIGRATIONS, create_writer_pool
 from services.invoicing.rates_store import store_rates
+from services.invoicing.recurring_api import read_template
 from services.invoicing.redrafting import redraft
+from services.invoicing.repeating import Repeating
 from services.invoicing.resealing import Resealing
 from services.invoicing.resending import Resending
 from services.invoicing.tidying import Tidying
@@ -140,6 +142,7 @@ async def start() -> int:
             "parked": ParkedSweep(writer, now, apply, committed=relay.wake).run,
             "webhooks": intake.run,
             "delivering": delivering.run,
+            "repeating": Repeating(writer, sealer, read_template, wake=relay.wake).run,
             "tie-out": TieOutGauge(auditor).run,
             "tidying": Tidying(writer, now).run,
             "hashing": Hashing(writer, sealer).run,

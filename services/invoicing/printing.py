@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from libs.common.money import ISO_4217
+from services.invoicing.documents.letter import PrintedLetter
 from services.invoicing.documents.printed import Address, Party, PayTo, Preceding, PrintedInvoice, note_totals
 from services.invoicing.early_payment import Terms, kept_terms
 from services.invoicing.kept_totals import invoice_of, note_of
@@ -72,6 +74,26 @@ def _terms(early: Terms | None, row: Row) -> str:
     if early is None:
         return ""
     return f"{plain(early.percent)} % less if it is paid by {early.until(row['issued_on'])}."
+
+
+def printed_letter(row: Row, seller: Mapping[str, Any], customer: Mapping[str, Any]) -> PrintedLetter:
+    """A dunning letter as it is printed."""
+    content = orjson.loads(row["content"])
+    return PrintedLetter(
+        title=content["title"],
+        text=content["text"],
+        level=row["level"],
+        sent_on=row["sent_on"],
+        currency=ISO_4217[row["currency"]],
+        seller=_party(seller, row["organization"]),
+        buyer=_party(customer, f"Customer {row['customer']}"),
+        rows=content["rows"],
+        by_age=[(name, amount) for name, amount in content["by_age"].items() if amount],
+        open=content["open"],
+        fee=content["fee"],
+        fee_number=content["fee_number"],
+        pay_to=_pay_to(seller),
+    )
 
 
 def _party(known: Mapping[str, Any], otherwise: str) -> Party:

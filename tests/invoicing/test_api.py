@@ -27,7 +27,13 @@ async def service(writer: Pool, receivables: InvoicingDatabase, tmp_path: Path) 
         yield running
 
 
-BESIDE = {"allocations": [], "settlements": [], "early_payment": None, "document_hash": None}
+BESIDE: dict[str, Any] = {
+    "allocations": [],
+    "settlements": [],
+    "early_payment": None,
+    "document_hash": None,
+    "dunning_level": 0,
+}
 """What an invoice's own page says that its making does not."""
 
 

@@ -9,6 +9,7 @@ from tests.removals.listening import LISTENING
 from tests.removals.messaging import MESSAGING
 from tests.removals.receiving import RECEIVING
 from tests.removals.removal import Removal
+from tests.removals.repeating import REPEATING
 from tests.removals.settling import SETTLING
 from tests.removals.summing import SUMMING
 from tests.removals.waiting import WAITING
@@ -16,5 +17,5 @@ from tests.removals.writing import WRITING
 
 REMOVALS: tuple[Removal, ...] = (
     *WRITING, *HOLDING, *CLOSING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING, *LISTENING, *ISSUING,
-    *SETTLING, *WAITING,
+    *SETTLING, *WAITING, *REPEATING,
 )  # fmt: skip

@@ -132,7 +132,8 @@ def _day(value: date) -> str:
     return value.isoformat()
 
 
-def _template() -> Environment:
+def pages() -> Environment:
+    """The templates of pages, with the filters `amount` and `day`; every text is escaped."""
     environment = Environment(
         loader=PackageLoader("services.invoicing.documents"),
         autoescape=True,
@@ -148,4 +149,4 @@ def _template() -> Environment:
 FORM: Final = 1
 """The number of this form: whoever changes what a page looks like gives the next one, since hashes name it."""
 
-_TEMPLATE: Final = _template().get_template("document.html")
+_TEMPLATE: Final = pages().get_template("document.html")
