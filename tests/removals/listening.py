@@ -19,10 +19,7 @@ LISTENING = [
         "payments-fence",
         "A batch of payment events moves the position it was read from, or has no effect.",
         PAYMENTS,
-        """                await advance(
-                    connection, batch.cluster_id, batch.topic, batch.partition, batch.expected, batch.next_offset
-                )
-""",
+        "                await advance_all(connection, batches)\n",
         "",
         (TAKEN + "test_a_batch_whose_fence_was_lost_has_no_effect",),
     ),
