@@ -2,9 +2,9 @@
 
     step: invoices without a hash, held -> their parties opened -> rendered by today's form -> SHA-256, stored
 
-A page takes about 0.1 ms of the one core that issues, and at issue the number's lock would be held for it; so it
-follows the commit, at a pace that leaves issuing its speed. Done twice is done once: what has a hash is passed over, and the
-database keeps the first. A form that changes gets a new number (`html.FORM`), and the hash says which one it is of.
+A page takes about 0.1 ms of the one core that issues, and at issue the number's lock would be held for it. So it
+follows the commit, at a pace that leaves issuing its speed. Done twice is done once: what has a hash is passed over,
+and the database keeps the first. A form that changes gets a new number (`html.FORM`); the hash says which one it is of.
 """
 
 import asyncio

@@ -206,7 +206,7 @@ RECEIVING = [
         "refused-before-a-number",
         "What is refused draws no number.",
         "services/invoicing/invoices.py",
-        "    making, refused = _that_can_be(planned, books)\n    answers.update(refused)\n",
+        "    making, refused = _that_can_be(planned, books, buyers)\n    answers.update(refused)\n",
         "    making = planned\n",
         (API + "test_a_bad_invoice_is_refused_with_its_place[a ledger without a mapping]",),
     ),
