@@ -12,6 +12,7 @@ would have done. A bare count(*) of the same rows, by the same role, is the refe
 
 import argparse
 import asyncio
+import gc
 import json
 import random
 import tempfile
@@ -309,6 +310,8 @@ async def measure(open_count: int, json_file: Path | None) -> None:
         counts = [await counted(reader) for _ in range(RUNS + 1)][1:]
         assert counts[0][1] >= open_count, counts
         reference = report.add("bare count(*) of the open invoices", [taken for taken, _ in counts], "ms").value
+        gc.freeze()
+        gc.set_threshold(*runtime.GC_THRESHOLDS)  # as in the service's own process
         async with application(writer, reader, sealer) as asking:
             async for name, runs, note in questions(asking):
                 report.add(name, runs, "ms", reference, note)

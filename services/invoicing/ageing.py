@@ -142,12 +142,18 @@ def aged(
     return [row for _, row in sorted(found.items()) if any(row.columns) or row.unapplied or row.credit]
 
 
-def summed(rows: Iterable[Aged], edges: Sequence[int] = EDGES) -> list[Aged]:
+def summed(rows: Iterable[Aged]) -> list[Aged]:
     """The column sums by currency, under no party: what the control accounts are compared with."""
-    sums: dict[str, Aged] = {}
+    by_currency: dict[str, list[Aged]] = {}
     for row in rows:
-        found = sums.setdefault(row.currency, Aged("", row.currency, [0] * (len(edges) + 2)))
-        found.columns = [before + more for before, more in zip(found.columns, row.columns, strict=True)]
-        found.unapplied += row.unapplied
-        found.credit += row.credit
-    return [sums[currency] for currency in sorted(sums)]
+        by_currency.setdefault(row.currency, []).append(row)
+    return [
+        Aged(
+            "",
+            currency,
+            [sum(amounts) for amounts in zip(*(row.columns for row in alike), strict=True)],
+            sum(row.unapplied for row in alike),
+            sum(row.credit for row in alike),
+        )
+        for currency, alike in sorted(by_currency.items())
+    ]

@@ -88,7 +88,7 @@ class AgeingApi:
                 "basis": basis,
                 "columns": labels,
                 "rows": [{"party": row.party, "name": names.get(row.party), **_words(row, labels)} for row in rows],
-                "totals": None if is_paged else [_words(row, labels) for row in ageing.summed(rows, columns)],
+                "totals": None if is_paged else [_words(row, labels) for row in ageing.summed(rows)],
                 "next_cursor": None if is_last else encode_cursor(listed, filters, [str(asked.parties.through)]),
             }
         )
@@ -121,10 +121,9 @@ def _words(row: Aged, labels: Sequence[str]) -> dict[str, Any]:
     nothing = to_text(0, exponent)
     return {
         "currency": row.currency,
-        "by_age": {
-            label: to_text(amount, exponent) if amount else nothing
-            for label, amount in zip(labels, columns, strict=True)
-        },
+        "by_age": dict(
+            zip(labels, [to_text(amount, exponent) if amount else nothing for amount in columns], strict=True)
+        ),
         "open": to_text(open_, exponent),
         "unapplied": to_text(row.unapplied, exponent) if row.unapplied else nothing,
         "credit": to_text(row.credit, exponent) if row.credit else nothing,

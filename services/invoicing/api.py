@@ -16,6 +16,7 @@ from services.invoicing.parked_api import ParkedApi
 from services.invoicing.parking import Apply
 from services.invoicing.payment_api import PaymentApi
 from services.invoicing.posting_api import PostingApi
+from services.invoicing.tax_api import TaxApi
 from services.invoicing.tie_out_api import TieOutApi
 from services.invoicing.webhook_api import WebhookApi
 from services.invoicing.webhook_intake import Intake
@@ -39,6 +40,7 @@ class InvoicingApi:
         PaymentApi(tools).add_to(app)
         PostingApi(tools).add_to(app)
         AgeingApi(tools).add_to(app)
+        TaxApi(tools).add_to(app)
         DocumentApi(tools).add_to(app)
         TieOutApi(tools.reader, tools.clock).add_to(app)
 

@@ -21,6 +21,8 @@ REJECTIONS: Mapping[str, str] = {
     "unknown-write-off": "There is no such write-off.",
     "unknown-posting": "There is no such posting.",
     "unknown-product": "There is no such product.",
+    "unknown-tax-number": "No ledger reports under this tax number.",
+    "unknown-tax-return": "There is no such tax return.",
     "unknown-tax-rate": "No tax rate has this code on the tax point's day.",
     "unknown-role": "The role is none that an account can play.",
     "role-mapped-twice": "A role has one account in a currency.",
@@ -31,6 +33,14 @@ REJECTIONS: Mapping[str, str] = {
     "product-code-taken": "A product with this code exists already.",
     "validity-out-of-order": "A stretch of time ends after it begins.",
     "tax-rate-overlaps": "The tax code has another meaning in this stretch of time.",
+    "tax-number-taken": "From this day on the ledger has a tax number already.",
+    "tax-currency-differs": "The returns of a tax number are in one currency.",
+    "tax-basis-differs": "A tax number's returns are on the basis of its ledgers' books, and of the returns before.",
+    "tax-return-overlaps": "The returns of a tax number do not overlap.",
+    "tax-return-gap": "The returns of a tax number follow one another; a gap has its reason.",
+    "tax-return-filed": "A filed tax return is what was filed.",
+    "tax-period-not-over": "A return is filed when its last day is over.",
+    "earlier-return-open": "The returns of a tax number are filed one after another.",
     "duplicate-payout": "A payout of this provider with this id is recorded already, with other content.",
     "credited-twice": "A credit note is by lines or by an amount.",
     "allocated-twice": "A payment is on one invoice, or on a list of them.",
@@ -108,6 +118,9 @@ CONFLICTS: frozenset[str] = frozenset(
         "not-a-draft",
         "not-waiting",
         "product-code-taken",
+        "earlier-return-open",
+        "tax-number-taken",
+        "tax-return-filed",
         "version-conflict",
     }
 )
@@ -124,6 +137,7 @@ NOT_FOUND: frozenset[str] = frozenset(
         "unknown-payment",
         "unknown-posting",
         "unknown-product",
+        "unknown-tax-return",
         "unknown-write-off",
     }
 )

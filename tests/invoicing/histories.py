@@ -71,6 +71,7 @@ class Trader:
     effects: list[Effect] = field(default_factory=list)
     voided: dict[UUID, datetime] = field(default_factory=dict)
     refusals: int = 0
+    credits_what_is_given_up: bool = True
     _payments: int = 0
 
     async def begin(self, customers: int = 3) -> None:
@@ -181,7 +182,13 @@ class Trader:
             await self.done(lambda connection: allocate(connection, ORGANIZATION, money["id"], wishes, on, self.at), on)
 
     async def credit(self) -> None:
-        invoice = await self._pick("select id, total from invoices where status not in ('draft', 'void') and total > 0")
+        invoice = await self._pick(
+            """
+            select id, total from invoices
+            where status not in ('draft', 'void') and total > 0 and (written_off = 0 or $1)
+            """,
+            self.credits_what_is_given_up,
+        )
         if invoice is None:
             return
         on = self.day()

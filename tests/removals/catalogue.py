@@ -2,6 +2,7 @@
 
 from tests.removals.closing import CLOSING
 from tests.removals.entering import ENTERING
+from tests.removals.following import FOLLOWING
 from tests.removals.guarding import GUARDING
 from tests.removals.holding import HOLDING
 from tests.removals.listening import LISTENING
@@ -12,5 +13,5 @@ from tests.removals.summing import SUMMING
 from tests.removals.writing import WRITING
 
 REMOVALS: tuple[Removal, ...] = (
-    *WRITING, *HOLDING, *CLOSING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING, *LISTENING,
+    *WRITING, *HOLDING, *CLOSING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING, *LISTENING, *FOLLOWING,
 )  # fmt: skip
