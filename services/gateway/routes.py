@@ -163,6 +163,8 @@ INVOICING: Final = (
     _receivables("POST", "/deferrals/run", "invoice:write"),
     _report("/receivables/ageing", "invoice:read", upstream="invoicing"),
     _report("/receivables/tie-out", "invoice:read", upstream="invoicing"),
+    _report("/customers/{id}/statement", "customer:read", upstream="invoicing"),
+    _report("/cash-forecast", "invoice:read", upstream="invoicing"),
     _receivables("POST", "/tax-numbers", "tax:write"),
     _receivables("GET", "/tax-numbers", "tax:read"),
     _report("/tax/report", "tax:read", upstream="invoicing"),

@@ -10,6 +10,7 @@ from services.invoicing.customer_api import CustomerApi
 from services.invoicing.delivering import Delivering
 from services.invoicing.delivery_api import DeliveryApi
 from services.invoicing.document_api import DocumentApi
+from services.invoicing.follow_up_api import FollowUpApi
 from services.invoicing.invoice_api import InvoiceApi
 from services.invoicing.issuing import IssueQueue
 from services.invoicing.parked_api import ParkedApi
@@ -41,6 +42,7 @@ class InvoicingApi:
         PostingApi(tools).add_to(app)
         AgeingApi(tools).add_to(app)
         TaxApi(tools).add_to(app)
+        FollowUpApi(tools).add_to(app)
         DocumentApi(tools).add_to(app)
         TieOutApi(tools.reader, tools.clock).add_to(app)
 
