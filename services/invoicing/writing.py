@@ -178,19 +178,21 @@ def _operation(write: Write) -> Operation:
     for each in (part[1:-1] for part in write.path.split("/") if part.startswith("{")):
         schema = {"type": "string"} if each == "ledger" else {"type": "string", "format": "uuid"}
         parameters.append({"name": each, "in": "path", "required": True, "schema": schema})
-    entry = {
+    entry: dict[str, Any] = {
         "summary": write.summary,
         "tags": list(write.tags),
         "parameters": parameters,
-        "requestBody": {
-            "required": not write.is_empty_allowed,
-            "content": {"application/json": {"schema": {"$ref": REF.format(model=name)}}},
-        },
         "responses": {
             str(write.status): {
                 "description": "Done.",
                 "content": {"application/json": {"schema": {"type": "object"}}},
             }
         },
+    }
+    if write.method == "DELETE":
+        return Operation(write.method, path, write.scope, entry, {})
+    entry["requestBody"] = {
+        "required": not write.is_empty_allowed,
+        "content": {"application/json": {"schema": {"$ref": REF.format(model=name)}}},
     }
     return Operation(write.method, path, write.scope, entry, {name: (write.body, "validation")})
