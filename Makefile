@@ -75,7 +75,7 @@ test-fast: $(READY) ## the tests that need no PostgreSQL, Kafka, stack or socket
 
 .PHONY: explore
 explore: $(READY) ## the property tests with examples that nobody has tried yet
-	@$(BIN)/pytest tests/properties tests/common tests/ledger/test_csv_text.py --hypothesis-profile=explore $(PYTEST_FLAGS)
+	@$(BIN)/pytest tests/properties tests/common --hypothesis-profile=explore $(PYTEST_FLAGS)
 
 .PHONY: schemathesis
 schemathesis: $(READY) ## every service against its OpenAPI document, EXAMPLES=100 an operation, others each time

@@ -3,8 +3,11 @@
 The columns are "current" (not past the day), then 1 to the first edge, and so on, then all that is older than the last.
 Days count from the due date or, on the other basis, from the issue date. Receipts that are not placed yet and customer
 credit have no age and stand in columns of their own, so that nothing nets in silence: open - unapplied - credit = net.
+
+Whoever adds up many invoices gives the database the `thresholds` and gets `AgedAmounts`; `buckets` is for rows at hand.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -30,6 +33,15 @@ class OpenRow:
     open: int
     due_on: date
     issued_on: date
+
+
+@dataclass(frozen=True, slots=True)
+class AgedAmounts:
+    """What is open of a party's in each column, or a part of it; in minor units."""
+
+    party: str
+    currency: str
+    columns: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +92,18 @@ def labels(edges: Sequence[int] = EDGES) -> list[str]:
     return ["current", *(f"{first + 1}-{last}" for first, last in pairwise(starts)), f"{edges[-1]}+"]
 
 
+def thresholds(edges: Sequence[int] = EDGES) -> list[int]:
+    """The days past at which each column but "current" begins.
+
+    >>> thresholds((30, 60, 90))
+    [1, 31, 61, 91]
+    """
+    return [1, *(edge + 1 for edge in edges)]
+
+
 def column(days: int, edges: Sequence[int] = EDGES) -> int:
     """The place of the column that something `days` past its day stands in."""
-    return 0 if days <= 0 else 1 + sum(days > edge for edge in edges)
+    return bisect_right(thresholds(edges), days)
 
 
 def buckets(
@@ -93,28 +114,46 @@ def buckets(
     on_account: Iterable[OnAccount] = (),
 ) -> list[Aged]:
     """The ageing as of the end of a day, by party and currency in that order."""
-    aged: dict[tuple[str, str], Aged] = {}
 
-    def row_of(party: str, currency: str) -> Aged:
-        fresh = Aged(party, currency, [0] * (len(edges) + 2))
-        return aged.setdefault((party, currency), fresh)
+    def amounts_of(row: OpenRow) -> AgedAmounts:
+        columns = [0] * (len(edges) + 2)
+        columns[column((as_of - (row.due_on if basis == "due" else row.issued_on)).days, edges)] = row.open
+        return AgedAmounts(row.party, row.currency, columns)
 
-    for row in rows:
-        day = row.due_on if basis == "due" else row.issued_on
-        row_of(row.party, row.currency).columns[column((as_of - day).days, edges)] += row.open
+    return aged(map(amounts_of, rows), edges, on_account)
+
+
+def aged(
+    amounts: Iterable[AgedAmounts], edges: Sequence[int] = EDGES, on_account: Iterable[OnAccount] = ()
+) -> list[Aged]:
+    """The same of amounts that have their columns; who owes nothing and has nothing with us is left out."""
+    found: dict[tuple[str, str], Aged] = {}
+    for each in amounts:
+        row = found.get((each.party, each.currency))
+        if row is None:
+            found[each.party, each.currency] = Aged(each.party, each.currency, [*each.columns])
+        else:
+            row.columns = [before + more for before, more in zip(row.columns, each.columns, strict=True)]
     for money in on_account:
-        found = row_of(money.party, money.currency)
-        found.unapplied += money.unapplied
-        found.credit += money.credit
-    return [aged[key] for key in sorted(aged)]
+        key = money.party, money.currency
+        row = found.setdefault(key, Aged(*key, [0] * (len(edges) + 2)))
+        row.unapplied += money.unapplied
+        row.credit += money.credit
+    return [row for _, row in sorted(found.items()) if any(row.columns) or row.unapplied or row.credit]
 
 
-def summed(rows: Iterable[Aged], edges: Sequence[int] = EDGES) -> list[Aged]:
+def summed(rows: Iterable[Aged]) -> list[Aged]:
     """The column sums by currency, under no party: what the control accounts are compared with."""
-    sums: dict[str, Aged] = {}
+    by_currency: dict[str, list[Aged]] = {}
     for row in rows:
-        found = sums.setdefault(row.currency, Aged("", row.currency, [0] * (len(edges) + 2)))
-        found.columns = [before + more for before, more in zip(found.columns, row.columns, strict=True)]
-        found.unapplied += row.unapplied
-        found.credit += row.credit
-    return [sums[currency] for currency in sorted(sums)]
+        by_currency.setdefault(row.currency, []).append(row)
+    return [
+        Aged(
+            "",
+            currency,
+            [sum(amounts) for amounts in zip(*(row.columns for row in alike), strict=True)],
+            sum(row.unapplied for row in alike),
+            sum(row.credit for row in alike),
+        )
+        for currency, alike in sorted(by_currency.items())
+    ]

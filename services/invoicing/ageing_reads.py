@@ -1,69 +1,150 @@
-"""What is owed as of a day and as it was known at an instant, by customer, currency and dates.
+"""What is owed as of a day and as it was known at an instant, by customer, currency and column of days.
 
-As of today or later what stands on an invoice answers, and only open ones are looked at. As of an earlier day, or as it
-was known earlier, the dated rows answer: allocations, their undoings, write-offs. Receipts that are not placed and
-customer credit are sums of movements, which have no invoice.
+As of today or later what stands on an invoice answers. As of an earlier day, or as it was known earlier, what came
+since is put back: allocations and write-offs of a later day or known later, by their own dates, and invoices made void
+since. So the past costs as much more as happened since. Receipts that are not placed and customer credit are sums of
+movements, which have no invoice.
+
+The columns are added up where the rows are: `place` is the column's place, of which there are at most fourteen. What is
+open is read off its index in order; what is put back is told beside it and added by `ageing.aged`. Everything is asked
+within a `Stretch` of parties: an ageing is told whole, or as pages of customers.
 """
 
 from collections.abc import Collection, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from libs.common.db import Connection
-from services.invoicing.ageing import OnAccount, OpenRow
+from services.invoicing.ageing import AgedAmounts, Basis, OnAccount
 
 
-async def open_now(connection: Connection, organization: str, ledger: str) -> list[OpenRow]:
-    """What is open on issued invoices."""
-    rows = await connection.fetch(
-        """
-        select customer::text as party, currency, sum(open)::numeric as open, due_on, issued_on
-        from invoices
-        where organization = $1 and ledger = $2 and status in ('issued', 'part-paid')
-        group by customer, currency, due_on, issued_on
-        """,
+class Stretch(NamedTuple):
+    """Parties after one and up to another, in the order of their ids."""
+
+    after: UUID
+    through: UUID
+
+
+NO_PARTY: Final = UUID(int=0)
+LAST_PARTY: Final = UUID(int=2**128 - 1)
+EVER: Final = datetime.max.replace(tzinfo=UTC)
+EVERYBODY: Final = Stretch(NO_PARTY, LAST_PARTY)
+
+
+class Asked(NamedTuple):
+    """Whose ageing, of which day, by which dates; `thresholds` as ageing.py has them."""
+
+    organization: str
+    ledger: str
+    as_of: date
+    basis: Basis
+    thresholds: Sequence[int]
+    parties: Stretch = EVERYBODY
+
+
+async def plan_for_values(connection: Connection) -> None:
+    """Each question of this transaction is planned for what it asks: a day long ago, a page, everybody."""
+    await connection.execute("set local plan_cache_mode = force_custom_plan")
+    await connection.execute("set local work_mem = '32MB'")
+
+
+async def page_of_customers(connection: Connection, organization: str, after: UUID, limit: int) -> Stretch:
+    """The stretch of the next customers; the last one reaches to the end."""
+    last: UUID | None = await connection.fetchval(
+        "select id from customers where organization = $1 and id > $2 order by id offset $3 limit 1",
         organization,
-        ledger,
+        after,
+        limit - 1,
     )
-    return _open_rows(rows)
+    return Stretch(after, last or LAST_PARTY)
 
 
-async def open_as_of(
-    connection: Connection, organization: str, ledger: str, as_of: date, known_at: datetime
-) -> list[OpenRow]:
-    """What was open at the end of a day, as it was known at an instant."""
+async def still_open(
+    connection: Connection, asked: Asked, issued_by: date = date.max, known_at: datetime = EVER
+) -> list[AgedAmounts]:
+    """What is open now on invoices that were issued by a day, and known at an instant."""
     rows = await connection.fetch(
         """
-        select i.customer::text as party, i.currency, i.due_on, i.issued_on,
-               sum(i.total - coalesce(a.placed, 0) - coalesce(w.written_off, 0))::numeric as open
-        from invoices i
-        cross join lateral (
-            select sum(case when undoes is null then amount else -amount end) as placed
-            from allocations
-            where organization = i.organization and invoice = i.id and on_date <= $3 and created_at <= $4) a
-        cross join lateral (
-            select sum(case when kind = 'write-off' then amount else -amount end) as written_off
-            from write_offs
-            where organization = i.organization and invoice = i.id and kind in ('write-off', 'reversal')
-              and on_date <= $3 and created_at <= $4) w
-        where i.organization = $1 and i.ledger = $2 and i.status <> 'draft' and i.issued_on <= $3 and i.issued_at <= $4
-          and (i.voided_at is null or i.voided_at > $4 or (i.voided_at at time zone 'UTC')::date > $3)
-        group by i.customer, i.currency, i.due_on, i.issued_on
-        having sum(i.total - coalesce(a.placed, 0) - coalesce(w.written_off, 0)) <> 0
+        select customer::text as party, currency,
+            array_to_string(array[
+                sum(open) filter (where place = 0), sum(open) filter (where place = 1),
+                sum(open) filter (where place = 2), sum(open) filter (where place = 3),
+                sum(open) filter (where place = 4), sum(open) filter (where place = 5),
+                sum(open) filter (where place = 6), sum(open) filter (where place = 7),
+                sum(open) filter (where place = 8), sum(open) filter (where place = 9),
+                sum(open) filter (where place = 10), sum(open) filter (where place = 11),
+                sum(open) filter (where place = 12), sum(open) filter (where place = 13)
+            ], ' ', '0') as columns
+        from (
+            select customer, currency, open,
+                width_bucket($3::date - case $4 when 'due' then due_on else issued_on end, $5::integer[]) as place
+            from invoices
+            where organization = $1 and ledger = $2 and status in ('issued', 'part-paid')
+              and customer > $6 and customer <= $7 and issued_at <= $8 and issued_on <= $9
+        ) aged
+        group by customer, currency
         """,
-        organization,
-        ledger,
-        as_of,
+        *_arguments(asked),
+        known_at,
+        issued_by,
+    )
+    return _amounts(rows, asked)
+
+
+async def put_back(connection: Connection, asked: Asked, known_at: datetime) -> list[AgedAmounts]:
+    """What came since, put back on the invoices of then: paid, credited, written off and made void later."""
+    rows = await connection.fetch(
+        """
+        with since as (
+            select invoice, case when undoes is null then amount else -amount end as amount
+            from allocations
+            where organization = $1 and (on_date > $3 or created_at > $8)
+            union all
+            select invoice, case when kind = 'write-off' then amount else -amount end
+            from write_offs
+            where organization = $1 and ledger = $2 and kind in ('write-off', 'reversal')
+              and (on_date > $3 or created_at > $8)
+        ), gone as (
+            select i.customer, i.currency, i.due_on, i.issued_on, s.amount as open
+            from since s
+            join invoices i on i.organization = $1 and i.id = s.invoice
+            where i.ledger = $2 and i.status <> 'draft' and i.customer > $6 and i.customer <= $7
+              and i.issued_on <= $3 and i.issued_at <= $8
+              and (i.voided_at is null or i.voided_at > $8 or (i.voided_at at time zone 'UTC')::date > $3)
+            union all
+            select customer, currency, due_on, issued_on, total
+            from invoices
+            where organization = $1 and ledger = $2 and status = 'void' and customer > $6 and customer <= $7
+              and issued_on <= $3 and issued_at <= $8
+              and (voided_at > $8 or (voided_at at time zone 'UTC')::date > $3)
+        )
+        select customer::text as party, currency,
+            array_to_string(array[
+                sum(open) filter (where place = 0), sum(open) filter (where place = 1),
+                sum(open) filter (where place = 2), sum(open) filter (where place = 3),
+                sum(open) filter (where place = 4), sum(open) filter (where place = 5),
+                sum(open) filter (where place = 6), sum(open) filter (where place = 7),
+                sum(open) filter (where place = 8), sum(open) filter (where place = 9),
+                sum(open) filter (where place = 10), sum(open) filter (where place = 11),
+                sum(open) filter (where place = 12), sum(open) filter (where place = 13)
+            ], ' ', '0') as columns
+        from (
+            select customer, currency, open,
+                width_bucket($3::date - case $4 when 'due' then due_on else issued_on end, $5::integer[]) as place
+            from gone
+        ) aged
+        group by customer, currency
+        """,
+        *_arguments(asked),
         known_at,
     )
-    return _open_rows(rows)
+    return _amounts(rows, asked)
 
 
-async def on_account(
-    connection: Connection, organization: str, ledger: str, as_of: date, known_at: datetime
-) -> list[OnAccount]:
+async def on_account(connection: Connection, asked: Asked, known_at: datetime) -> list[OnAccount]:
     """Receipts not placed and customer credit at the end of a day, as it was known at an instant."""
     rows = await connection.fetch(
         """
@@ -73,15 +154,17 @@ async def on_account(
         from movements m
         join postings p on p.organization = m.organization and p.id = m.posting
         where m.organization = $1 and m.ledger = $2 and m.role in ('unapplied-receipts', 'customer-credit')
-          and p.state <> 'withdrawn' and p.created_at <= $4
+          and m.party collate "C" > $4 and m.party collate "C" <= $5
+          and p.state <> 'withdrawn' and p.created_at <= $6
           and coalesce(p.effective_on, (p.created_at at time zone 'UTC')::date) <= $3
         group by m.party, m.currency
         having sum(m.amount) filter (where m.role = 'unapplied-receipts') <> 0
             or sum(m.amount) filter (where m.role = 'customer-credit') <> 0
         """,
-        organization,
-        ledger,
-        as_of,
+        asked.organization,
+        asked.ledger,
+        asked.as_of,
+        *map(str, asked.parties),
         known_at,
     )
     return [OnAccount(row["party"], row["currency"], int(row["unapplied"]), int(row["credit"])) for row in rows]
@@ -100,5 +183,13 @@ async def sealed_customers(connection: Connection, organization: str, ids: Colle
     return rows
 
 
-def _open_rows(rows: Sequence[asyncpg.Record]) -> list[OpenRow]:
-    return [OpenRow(row["party"], row["currency"], int(row["open"]), row["due_on"], row["issued_on"]) for row in rows]
+def _arguments(asked: Asked) -> tuple[object, ...]:
+    return (asked.organization, asked.ledger, asked.as_of, asked.basis, asked.thresholds, *asked.parties)
+
+
+def _amounts(rows: Sequence[asyncpg.Record], asked: Asked) -> list[AgedAmounts]:
+    count = len(asked.thresholds) + 1
+    return [
+        AgedAmounts(row["party"], row["currency"], [*map(int, row["columns"].split(" ", count)[:count])])
+        for row in rows
+    ]

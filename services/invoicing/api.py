@@ -11,6 +11,7 @@ from services.invoicing.delivering import Delivering
 from services.invoicing.delivery_api import DeliveryApi
 from services.invoicing.document_api import DocumentApi
 from services.invoicing.dunning_api import DunningApi
+from services.invoicing.follow_up_api import FollowUpApi
 from services.invoicing.invoice_api import InvoiceApi
 from services.invoicing.issuing import IssueQueue
 from services.invoicing.parked_api import ParkedApi
@@ -19,6 +20,7 @@ from services.invoicing.payment_api import PaymentApi
 from services.invoicing.posting_api import PostingApi
 from services.invoicing.recurring_api import RecurringApi
 from services.invoicing.settlement_api import SettlementApi
+from services.invoicing.tax_api import TaxApi
 from services.invoicing.tie_out_api import TieOutApi
 from services.invoicing.webhook_api import WebhookApi
 from services.invoicing.webhook_intake import Intake
@@ -44,6 +46,8 @@ class InvoicingApi:
         SettlementApi(tools).add_to(app)
         PostingApi(tools).add_to(app)
         AgeingApi(tools).add_to(app)
+        TaxApi(tools).add_to(app)
+        FollowUpApi(tools).add_to(app)
         DocumentApi(tools).add_to(app)
         DunningApi(tools).add_to(app)
         TieOutApi(tools.reader, tools.clock).add_to(app)

@@ -176,6 +176,29 @@ class TaxRateBody(_Body):
     exemption_reason: LongText | None = None
 
 
+@dataclass(slots=True, kw_only=True)
+class TaxNumberBody(_Body):
+    """From a day on a ledger reports its tax under this number, in this currency."""
+
+    ledger: SlugText = "main"
+    tax_number: Annotated[str, Len(1, 60)]
+    currency: CurrencyText
+    valid_from: Day
+
+
+@dataclass(slots=True, kw_only=True)
+class TaxReturnBody(_Body):
+    """The return of a tax number for the days from `from` to `to`; a gap to the one before has its reason."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {**_STRICT, "alias_generator": lambda name: name.rstrip("_")}
+
+    tax_number: Annotated[str, Len(1, 60)]
+    from_: Day
+    to: Day
+    basis: Literal["accrual", "cash"] | None = None
+    gap_reason: Annotated[str, Len(1, 1_000)] | None = None
+
+
 # --- invoices ---------------------------------------------------------------------------------------------------------
 
 

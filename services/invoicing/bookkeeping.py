@@ -63,11 +63,11 @@ async def bookkeeping_for(connection: Connection, keys: Iterable[BooksKey]) -> B
     rates: dict[tuple[str, date], Mapping[str, Decimal]] = {}
     for (organization, on), of_day in pairs.items():
         found = await rates_on(connection, organization, sorted(of_day), on)
-        rates[organization, on] = {base: _per_unit(base, day_rate) for (base, _), day_rate in found.items()}
+        rates[organization, on] = {base: per_unit(base, day_rate) for (base, _), day_rate in found.items()}
     return Bookkeeping(terms, rates)
 
 
-def _per_unit(base: str, found: DayRate) -> Decimal:
+def per_unit(base: str, found: DayRate) -> Decimal:
     """The rate for one unit of `base`, also where it was published the other way round."""
     if found.base == base:
         return found.rate

@@ -4,7 +4,7 @@ Amounts are texts in major units and numbers exact texts, so that no reader's nu
 carries its own currency exponent and policy, so a later version of the rules reads an old document unchanged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -121,6 +121,12 @@ def note_of(kept: Mapping[str, Any]) -> CreditTotals:
         rounding=unit.back(kept["rounding"]),
         total=unit.back(kept["total"]),
     )
+
+
+def tax_rows_of(kept: Sequence[Mapping[str, Any]], currency: Currency) -> tuple[TaxTotal, ...]:
+    """The tax rows that were kept, of an invoice or a credit note in this currency."""
+    unit = _Unit(currency)
+    return tuple(_row_of(unit, row) for row in kept)
 
 
 def _kept_line(unit: _Unit, line: LineTotal) -> Kept:

@@ -49,7 +49,7 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request, checked: whose, what, when. `ids` are the address's."""
+    """One request, checked: whose, what, when, and by whom. `ids` are the address's."""
 
     organization: str
     body: Any
@@ -58,6 +58,7 @@ class Asked:
     names: Mapping[str, str]
     key: str
     tools: Tools
+    by: str = ""
 
 
 Act = Callable[[Connection, Asked], Awaitable[Done | Rejection]]
@@ -107,7 +108,8 @@ def add_write(app: App, tools: Tools, write: Write) -> None:
         key = key_of(request, required=False) or _own_key(request, body)
         wish = Wish(asker, key, fingerprint_of([write.method, request.url.path, value]))
         asked = Asked(
-            asker.organization, body, tools.clock(), *_address(request, write.path), key=key, tools=tools
+            asker.organization, body, tools.clock(), *_address(request, write.path), key=key, tools=tools,
+            by=caller.subject,
         )  # fmt: skip
         if write.ask is not None:
             outcome = await write.ask(wish, asked)
@@ -179,19 +181,21 @@ def _operation(write: Write) -> Operation:
     for each in (part[1:-1] for part in write.path.split("/") if part.startswith("{")):
         schema = {"type": "string"} if each == "ledger" else {"type": "string", "format": "uuid"}
         parameters.append({"name": each, "in": "path", "required": True, "schema": schema})
-    entry = {
+    entry: dict[str, Any] = {
         "summary": write.summary,
         "tags": list(write.tags),
         "parameters": parameters,
-        "requestBody": {
-            "required": not write.is_empty_allowed,
-            "content": {"application/json": {"schema": {"$ref": REF.format(model=name)}}},
-        },
         "responses": {
             str(write.status): {
                 "description": "Done.",
                 "content": {"application/json": {"schema": {"type": "object"}}},
             }
         },
+    }
+    if write.method == "DELETE":
+        return Operation(write.method, path, write.scope, entry, {})
+    entry["requestBody"] = {
+        "required": not write.is_empty_allowed,
+        "content": {"application/json": {"schema": {"$ref": REF.format(model=name)}}},
     }
     return Operation(write.method, path, write.scope, entry, {name: (write.body, "validation")})

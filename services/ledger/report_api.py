@@ -13,6 +13,7 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from libs.common import csv_text
 from libs.common.auth import Caller
 from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_cursor, page
 from libs.common.days import WrittenDay
@@ -40,7 +41,7 @@ from services.ledger.report_ranges import (
     with_currency,
 )
 from services.ledger.report_streams import LedgerPart
-from services.ledger.reports import csv_text, tree
+from services.ledger.reports import tree
 from services.ledger.reports import trial_balance as trial_balances
 from services.ledger.reports.answers import (
     AccountStatement,

@@ -13,11 +13,12 @@ from typing import Any
 
 import orjson
 
+from libs.common import csv_text
 from libs.common.db import Connection, Pool
 from libs.common.money import from_text, to_text
 from services.ledger.account_sum import AccountSum
 from services.ledger.reads import as_reader
-from services.ledger.reports import csv_text, running
+from services.ledger.reports import running
 from services.ledger.reports.answers import Stated, StatementLine, TieOut
 from services.ledger.reports.running import Place, Running
 from services.ledger.reports.trial_balance import debits_equal_credits, tie_out, totals_of

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.auth import Caller
+from libs.common.csv_text import MEDIA_TYPE
 from libs.common.days import WrittenDay, WrittenInstant
 from libs.common.db import Pool
 from libs.common.errors import Fault, Problem
@@ -25,7 +26,6 @@ from libs.common.traces import start_span
 from services.ledger import reads
 from services.ledger.commands import Books
 from services.ledger.financial_statements import Report, Statements, Wanted
-from services.ledger.reports.csv_text import MEDIA_TYPE
 from services.ledger.reports.rates import AverageOver
 from services.ledger.reports.sections import Period, StatementAnswer, fiscal_year_start
 from services.ledger.reports.statement_csv import as_csv

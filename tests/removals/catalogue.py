@@ -2,6 +2,7 @@
 
 from tests.removals.closing import CLOSING
 from tests.removals.entering import ENTERING
+from tests.removals.following import FOLLOWING
 from tests.removals.guarding import GUARDING
 from tests.removals.holding import HOLDING
 from tests.removals.issuing import ISSUING
@@ -17,5 +18,5 @@ from tests.removals.writing import WRITING
 
 REMOVALS: tuple[Removal, ...] = (
     *WRITING, *HOLDING, *CLOSING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING, *LISTENING, *ISSUING,
-    *SETTLING, *WAITING, *REPEATING,
+    *SETTLING, *WAITING, *REPEATING, *FOLLOWING,
 )  # fmt: skip

@@ -140,8 +140,8 @@ SUMMING = [
         "ageing-day",
         "What is due today is not past due; the thirtieth day stands before the thirty-first.",
         AGEING,
-        "1 + sum(days > edge for edge in edges)",
-        "1 + sum(days >= edge for edge in edges)",
+        "return [1, *(edge + 1 for edge in edges)]",
+        "return [0, *(edge for edge in edges)]",
         ("tests/invoicing/test_ageing.py::test_a_day_stands_in_its_column",),
     ),
     Removal(

@@ -10,7 +10,7 @@ of. Cells are those of `csv_text`: no text is a formula.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from services.ledger.reports.csv_text import Amount, table
+from libs.common.csv_text import Amount, table
 from services.ledger.reports.sections import CurrencyAnswer, LineAnswer, PartAnswer, RateStep, StatementAnswer
 
 FIRST: Final = ("kind", "currency", "section", "heading_number", "heading", "account", "name", "level")

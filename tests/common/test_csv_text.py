@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ledger.reports.csv_text import Amount, cell, table
+from libs.common.csv_text import Amount, cell, table
 
 
 @pytest.mark.parametrize(
