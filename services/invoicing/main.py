@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from pydantic import Field, SecretStr
 
@@ -41,6 +41,7 @@ from services.invoicing.resending import Resending
 from services.invoicing.tidying import Tidying
 from services.invoicing.tying import TieOutGauge
 from services.invoicing.webhook_certificates import Certificates
+from services.invoicing.webhook_events import Provider
 from services.invoicing.webhook_intake import Intake
 from services.invoicing.webhook_resealing import reseal_secrets, reseal_webhooks
 from services.invoicing.writing import Tools
@@ -130,6 +131,7 @@ async def start() -> int:
     InvoicingApi(tools).add_to(app)
     MessagesApi(tools, apply, intake, delivering, private).add_to(app)
     metrics.BUILD_INFO.labels("invoicing", VERSION).set(1)
+    begin_at_zero()
     return await runtime.run(
         "invoicing",
         app=app,
@@ -201,6 +203,20 @@ def observing(auditor: db.Pool, pools: Mapping[str, db.Pool]) -> runtime.Task:
                 continue
 
     return observe
+
+
+def begin_at_zero() -> None:
+    """Gives every series its first value: one that begins with its first event hides that from `rate` and alerts."""
+    for outcome in ("applied", "known", "parked", "released"):
+        metrics.INVOICING_PAYMENT_EVENTS.labels(outcome)
+    metrics.INVOICING_PARKED.labels("unknown-payment")
+    for provider in get_args(Provider):
+        for outcome in ("taken", "known", "ignored", "unreadable", "signature-wrong"):
+            metrics.INVOICING_WEBHOOKS.labels(provider, outcome)
+    for outcome in ("delivered", "failed", "dead"):
+        metrics.INVOICING_WEBHOOK_DELIVERIES.labels(outcome)
+    for outcome in ("made", "needs-attention"):
+        metrics.INVOICING_OCCURRENCES.labels(outcome)
 
 
 def _show(found: Underway) -> None:

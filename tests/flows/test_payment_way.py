@@ -195,6 +195,7 @@ async def test_another_organization_sees_and_moves_nothing_of_it(studio: Shop, s
     note = await post(studio, "/credit-notes", {"invoice_id": invoice["id"], "amount": "60.00", "reason": "Damaged"})
     await tied(studio)
     documents = [f"/invoices/{invoice['id']}", f"/payments/{payment['id']}", f"/credit-notes/{note['id']}"]
+    await becomes(lambda: get(studio, documents[0]), lambda found: found["document_hash"] is not None)
     before = [await get(studio, path) for path in documents]
     posting = (await get(studio, "/postings"))["items"][0]
     ids = [invoice["id"], invoice["customer"], payment["id"], note["id"], posting["id"]]

@@ -168,7 +168,7 @@ async def read_receivables(stack: Stack, organization: str) -> Receivables:
             )
             waiting = await connection.fetchval(
                 "select (select count(*) from parked where organization = $1 and state = 'waiting')"
-                " + (select count(*) from outbox where published_at is null)",
+                " + (select count(*) from outbox)",
                 organization,
             )
     finally:
