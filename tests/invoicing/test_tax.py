@@ -65,6 +65,17 @@ CASH = [
     ([event("write-off", given_up=130_50), event("write-off", source="write-off/2", undoes="write-off/1"),
       event("payment", paid=130_50)],
      [((0, 0), (0, 0)), ((0, 0), (0, 0)), ((100_00, 20_00), (10_00, 50))]),
+    ([event("payment", paid=130_50),
+      event("credit-note", total=-65_25, paid=-65_25, rows={FULL: Based(-50_00, -10_00), LOW: Based(-5_00, -25)}),
+      event("payment", paid=-130_50), event("write-off", given_up=130_50)],
+     [((100_00, 20_00), (10_00, 50)), ((-50_00, -10_00), (-5_00, -25)), ((-100_00, -20_00), (-10_00, -50)),
+      ((0, 0), (0, 0))]),
+    ([event("payment", paid=65_25),
+      event("discount", total=-13_05, rows={FULL: Based(-10_00, -2_00), LOW: Based(-1_00, -5)}),
+      event("payment", paid=52_20), event("payment", paid=-52_20),
+      event("discount-taken-back", total=13_05, rows={FULL: Based(10_00, 2_00), LOW: Based(1_00, 5)})],
+     [((50_00, 10_00), (5_00, 25)), ((0, 0), (0, 0)), ((40_00, 8_00), (4_00, 20)), ((-40_00, -8_00), (-4_00, -20)),
+      ((0, 0), (0, 0))]),
 ]  # fmt: skip
 
 

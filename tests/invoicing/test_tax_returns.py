@@ -98,10 +98,13 @@ async def test_a_discount_that_is_told_after_filing_is_a_correction(service: Ser
     await service.acme.record(
         payment("117.60", reference=invoice["number"], received_on=paid_on, created_at=at)
     )  # fmt: skip
-    (row,) = (await seen(service, await opened(service, FEBRUARY)))["documents"]
+    february = await opened(service, FEBRUARY)
+    (row,) = (await seen(service, february))["documents"]
     assert (row["kind"], row["number"], row["base"], row["tax"], row["correction"]) == (
         "discount", invoice["number"], "-2.00", "-0.40", True,
     )  # fmt: skip
+    await filed(service, february)
+    assert (await seen(service, await opened(service, {"from": "2026-03-01", "to": "2026-03-31"})))["documents"] == []
 
 
 async def test_a_gap_has_its_reason_and_is_corrected_nowhere(service: Service) -> None:
