@@ -2,7 +2,9 @@
 
 The balance is all that stands between us: what is owed on invoices, less receipts that are not placed, customer credit
 and promised refunds. So placing a receipt changes nothing here, and the events are those that do: invoices, credit
-notes, payments, money that went back, write-offs. Debit positive, in minor units.
+notes, discounts, payments, tax withheld, money that went back, write-offs, and what takes them back. Credit that is
+used and refunds that are promised change nothing either, but the customer is told: they stand on both sides. Debit
+positive, in minor units.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,13 +24,22 @@ _PURPOSES: Final = {
     "dispute_opened": "dispute",
     "dispute_won": "dispute-won",
     "withheld": "tax-withheld",
+    "withheld_taken_back": "tax-withheld-taken-back",
     "early_discount": "discount",
+    "discount_taken_back": "discount-taken-back",
+    "credit_applied": "credit-used",
+    "refund_payable": "refund-promised",
+    "refund_payable_cancelled": "refund-promise-cancelled",
 }
+_TAKEN_BACK: Final = {"credit-application": "credit-used-taken-back"}
+"""What an unallocation is to a customer, where it is told of one."""
+TOLD_AT_ALL: Final = ("credit-application", "refund-payable")
+"""Documents whose entries are told though they leave the balance as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What one entry does to the customer's balance."""
+    """What one entry does to the customer's balance; `moved` is what it carries from one part of it to another."""
 
     on: date
     kind: str
@@ -36,6 +47,15 @@ class Event:
     document: str
     amount: int
     sequence: int | None = None
+    moved: int = 0
+
+    @property
+    def debit(self) -> int:
+        return max(self.amount, 0) or self.moved
+
+    @property
+    def credit(self) -> int:
+        return max(-self.amount, 0) or self.moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +76,11 @@ class Statement:
 
     @property
     def debits(self) -> int:
-        return sum(line.event.amount for line in self.lines if line.event.amount > 0)
+        return sum(line.event.debit for line in self.lines)
 
     @property
     def credits(self) -> int:
-        return -sum(line.event.amount for line in self.lines if line.event.amount < 0)
+        return sum(line.event.credit for line in self.lines)
 
 
 def kind_of(document: str, purpose: str) -> str:
@@ -69,8 +89,10 @@ def kind_of(document: str, purpose: str) -> str:
     >>> kind_of("invoice/1", "issue"), kind_of("invoice/1", "void"), kind_of("refund/1", "refund")
     ('invoice', 'void', 'refund')
     """
-    kind = document.partition("/")[0]
-    return _PURPOSES.get(purpose) or _KINDS.get(kind, kind)
+    kind, what = document.partition("/")[0], purpose.partition("/")[0]
+    if what == "unallocation" and kind in _TAKEN_BACK:
+        return _TAKEN_BACK[kind]
+    return _PURPOSES.get(what) or _KINDS.get(kind, kind)
 
 
 def statement(events: Iterable[Event], since: date, until: date) -> Statement:

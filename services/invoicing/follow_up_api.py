@@ -30,7 +30,7 @@ from services.invoicing import (
 from services.invoicing.ageing_reads import Asked, Stretch
 from services.invoicing.cash_forecast import PAYMENTS_MAX, By, Habit
 from services.invoicing.catalog_store import ledger_terms
-from services.invoicing.customer_statement import ROLES, Event, Statement, kind_of, statement
+from services.invoicing.customer_statement import ROLES, TOLD_AT_ALL, Event, Statement, kind_of, statement
 from services.invoicing.customers import opened
 from services.invoicing.documents import statement_page
 from services.invoicing.receivable_reads import as_reader
@@ -155,7 +155,7 @@ async def _statement(
     connection: Connection, account: Account, since: date, until: date, name: str | None
 ) -> dict[str, Any]:
     """The statement as callers are told, compared with the books at the sequence heard."""
-    rows = await statement_reads.balance_events(connection, account, ROLES)
+    rows = await statement_reads.balance_events(connection, account, ROLES, TOLD_AT_ALL)
     events = [_event(row) for row in rows]
     heard = await tie_out_reads.heard_through(connection, account.organization, account.ledger)
     posted = sum(event.amount for event in events if event.sequence is not None and event.sequence <= heard)
@@ -197,6 +197,7 @@ def _event(row: Row) -> Event:
         document=row["document"],
         amount=int(row["amount"]),
         sequence=row["sequence"],
+        moved=int(row["moved"]),
     )
 
 
@@ -207,8 +208,8 @@ def _lines(found: Statement, currency: str) -> list[dict[str, Any]]:
             "kind": line.event.kind,
             "description": line.event.description,
             "document": line.event.document,
-            "debit": amount_text(line.event.amount, currency) if line.event.amount > 0 else None,
-            "credit": amount_text(-line.event.amount, currency) if line.event.amount < 0 else None,
+            "debit": amount_text(line.event.debit, currency) if line.event.debit else None,
+            "credit": amount_text(line.event.credit, currency) if line.event.credit else None,
             "balance": amount_text(line.balance, currency),
             "posted": line.event.sequence is not None,
         }

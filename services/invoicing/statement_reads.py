@@ -18,11 +18,15 @@ class Account(NamedTuple):
     currency: str
 
 
-async def balance_events(connection: Connection, account: Account, roles: Sequence[str]) -> list[asyncpg.Record]:
-    """Entries that change the customer's balance, in the order of their days; those withdrawn never were."""
+async def balance_events(
+    connection: Connection, account: Account, roles: Sequence[str], told: Sequence[str]
+) -> list[asyncpg.Record]:
+    """Entries that change the customer's balance, or are of documents of these kinds, in the order of their days; those
+    withdrawn never were. `moved` is what goes from one role to another and leaves the balance as it is."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select p.document, p.purpose, p.sequence, sum(m.amount)::numeric as amount,
+            case when sum(m.amount) = 0 then sum(greatest(m.amount, 0)) else 0 end::numeric as moved,
             (coalesce(convert_from(p.value, 'UTF8')::jsonb ->> 'effective_on',
                       convert_from(p.draft, 'UTF8')::jsonb ->> 'effective_on'))::date as day,
             convert_from(p.draft, 'UTF8')::jsonb ->> 'description' as description
@@ -31,7 +35,7 @@ async def balance_events(connection: Connection, account: Account, roles: Sequen
         where m.organization = $1 and m.ledger = $2 and m.role = any($5) and m.currency = $4 and m.party = $3
           and p.state <> 'withdrawn'
         group by p.organization, p.id, p.document, p.purpose, p.sequence, p.value, p.draft, p.created_at
-        having sum(m.amount) <> 0
+        having sum(m.amount) <> 0 or split_part(p.document, '/', 1) = any($6)
         order by day, p.created_at, p.sequence nulls last, p.id
         """,
         account.organization,
@@ -39,6 +43,7 @@ async def balance_events(connection: Connection, account: Account, roles: Sequen
         str(account.customer),
         account.currency,
         list(roles),
+        list(told),
     )
     return rows
 

@@ -1,6 +1,6 @@
 """The lines of a tax report or return, gathered from documents: read, decided by the rules of tax_lines.py, converted.
 
-windows of the number -> on accrual: documents, voids, reliefs
+windows of the number -> on accrual: documents, discounts, voids, reliefs
                          on cash: invoices that something happened to, replayed
                       -> lines in their own currencies -> rates of their days -> lines in the return's currency
 """
@@ -251,6 +251,11 @@ def _event(row: Row, invoice: Row) -> CashEvent:
         rows = {each.terms: Based(-each.base, -each.amount) for each in taxes}
         paid = -int(row["to_credit"])
         return CashEvent(kind="credit-note", document=row["id"], paid=paid, total=-amount, rows=rows, **about)
+    if row["kind"] in ("discount", "discount-taken-back"):
+        sign = -1 if row["kind"] == "discount" else 1
+        taxes = tax_rows_of(orjson.loads(row["taxes"]), ISO_4217[invoice["currency"]])
+        rows = {each.terms: Based(sign * each.base, sign * each.amount) for each in taxes}
+        return CashEvent(kind=row["kind"], document=row["id"], total=sign * amount, rows=rows, **about)
     if row["kind"] == "write-off":
         return CashEvent(kind="write-off", document=invoice["id"], given_up=amount, **about)
     return CashEvent(kind="write-off", document=invoice["id"], undoes=row["undoes"], **about)

@@ -1,6 +1,6 @@
 """What is reported of tax: lines of documents by category and rate, and their sums. Pure.
 
-    accrual  invoice at its tax point; credit note, void, relief and relief repaid on their own days
+    accrual  invoice at its tax point; credit note, discount, void, relief and what takes one back on their own days
     cash     as far as it is paid: `cash_lines` replays an invoice's events and dates each difference by its event
 
 Amounts are minor units, what is owed to the tax office positive. A line has its document's currency and the one of the
@@ -18,7 +18,10 @@ from libs.common.money import Currency, Rounding, convert, round_ratio
 from services.invoicing.cash_basis import TaxRow, TaxStanding, negated
 from services.invoicing.drafts import TaxTerms
 
-Kind = Literal["invoice", "credit-note", "void", "relief", "relief-repaid", "payment", "write-off"]
+Kind = Literal[
+    "invoice", "credit-note", "void", "discount", "discount-taken-back", "relief", "relief-repaid", "payment",
+    "write-off",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,8 @@ def summed(lines: Iterable[TaxLine]) -> list[TaxSum]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CashEvent:
-    """What happened to an invoice, in the order of happening: `paid` more of it, or `total` less by a note's `rows`.
+    """What happened to an invoice, in the order of happening: `paid` more of it, or `total` less by the `rows` of a
+    credit note or discount.
 
     A write-off gives `given_up`, its taking back the `source` of the write-off as `undoes`.
     """

@@ -66,7 +66,8 @@ async def insert_tax_number(connection: Connection, organization: str, row: Regi
 
 
 async def document_rows(connection: Connection, span: Span) -> list[asyncpg.Record]:
-    """Tax rows of what has a tax point in the span: invoices, credit notes and voids, these two negative."""
+    """Tax rows of what has a tax point in the span: invoices, and, negative, credit notes, voids and discounts; a
+    discount that is taken back is positive. One is as old as its payment says, but known since it is on its invoice."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select 'invoice' as kind, 'invoice/' || i.id as source, i.id as document, i.number, i.tax_point_on as day,
@@ -100,6 +101,21 @@ async def document_rows(connection: Connection, span: Span) -> list[asyncpg.Reco
           and ($5::timestamptz is null or i.voided_at > $5)
           and not ($6::boolean and exists (select from tax_return_lines l
                 where l.organization || '' = $1 and l.source = 'invoice/' || i.id || '/void' and l.part = t.place))
+        union all
+        select case d.kind when 'discount' then 'discount' else 'discount-taken-back' end, 'discount/' || d.id, d.id,
+            i.number, d.on_date, i.tax_point_on, d.currency, t.place, t.category, t.rate, t.exemption_code,
+            t.exemption_reason, s.sign * t.base, s.sign * t.amount, 'discount/' || d.id,
+            case d.kind when 'discount' then 'early_discount' else 'discount_taken_back' end
+        from discounts d
+        cross join lateral (select case d.kind when 'discount' then -1 else 1 end as sign) s
+        join discount_taxes t on t.organization = d.organization and t.discount = d.id
+        join invoices i on i.organization = d.organization and i.id = d.invoice
+        where d.organization = $1 and d.ledger = $2 and d.on_date between $3 and $4
+          and ($5::timestamptz is null or exists (select from allocations a
+                where a.organization || '' = $1 and a.source_id = coalesce(d.undoes, d.id)
+                  and (a.undoes is null) = (d.undoes is null) and a.created_at > $5))
+          and not ($6::boolean and exists (select from tax_return_lines l
+                where l.organization || '' = $1 and l.source = 'discount/' || d.id and l.part = t.place))
         """,
         *span.arguments,
         span.unfiled,
@@ -128,7 +144,7 @@ async def relief_rows(connection: Connection, span: Span) -> list[asyncpg.Record
 
 
 async def touched_invoices(connection: Connection, span: Span) -> list[UUID]:
-    """Invoices to which something happened in the span that moves tax on cash basis."""
+    """Invoices to which something happened in the span that moves tax on cash basis, discounts by their allocations."""
     rows = await connection.fetch(
         """
         select distinct i.id
@@ -170,7 +186,8 @@ async def invoices_on_cash(connection: Connection, organization: str, invoices: 
 
 
 async def events_on_cash(connection: Connection, organization: str, invoices: Sequence[UUID]) -> list[asyncpg.Record]:
-    """What happened to invoices, in the order of happening: payments and credit, credit notes, write-offs."""
+    """What happened to invoices, in the order of happening: payments, credit and tax withheld, credit notes,
+    discounts (after the payments that take or lose them), write-offs."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select * from (
@@ -178,7 +195,14 @@ async def events_on_cash(connection: Connection, organization: str, invoices: Se
                 case when a.undoes is null then a.amount else -a.amount end as amount, 0::numeric as to_credit,
                 null as taxes, null as undoes, null as number
             from allocations a
-            where a.organization || '' = $1 and a.invoice = any($2) and a.source <> 'credit-note'
+            where a.organization || '' = $1 and a.invoice = any($2) and a.source not in ('credit-note', 'discount')
+            union all
+            select d.invoice, case d.kind when 'discount' then 'discount' else 'discount-taken-back' end,
+                'discount/' || d.id, d.id, a.created_at, a.on_date, d.total, 0, (d.content -> 'taxes')::text, null, null
+            from allocations a
+            join discounts d on d.organization = a.organization
+              and case when a.undoes is null then d.id else d.undoes end = a.source_id
+            where a.organization || '' = $1 and a.invoice = any($2) and a.source = 'discount'
             union all
             select n.invoice, 'credit-note', 'credit-note/' || n.id, n.id, n.created_at, n.issued_on, n.total,
                 n.to_credit, (n.content -> 'taxes')::text, null, n.number
@@ -190,7 +214,7 @@ async def events_on_cash(connection: Connection, organization: str, invoices: Se
             from write_offs w
             where w.organization || '' = $1 and w.invoice = any($2) and w.kind in ('write-off', 'reversal')
         ) happened
-        order by created_at, id
+        order by created_at, kind like 'discount%', id
         """,
         organization,
         list(invoices),

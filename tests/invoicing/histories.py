@@ -15,6 +15,7 @@ from uuid import UUID
 from libs.common.db import Connection, transaction
 from libs.common.errors import Rejection
 from libs.common.money import ISO_4217
+from services.invoicing import credit_applications, discounts, refunds_payable, withholding
 from services.invoicing.allocations import AllocationWish, allocate, apply_credit, unallocate
 from services.invoicing.asking import Done
 from services.invoicing.credit_notes import NoteWish, issue_credit_note
@@ -71,7 +72,6 @@ class Trader:
     effects: list[Effect] = field(default_factory=list)
     voided: dict[UUID, datetime] = field(default_factory=dict)
     refusals: int = 0
-    credits_what_is_given_up: bool = True
     _payments: int = 0
 
     async def begin(self, customers: int = 3) -> None:
@@ -85,8 +85,10 @@ class Trader:
 
     async def live(self, events: int) -> None:
         """So many events, one after another."""
-        acts = [self.issue, self.issue, self.pay, self.pay, self.pay, self.take_off, self.put_on, self.credit,
-                self.use_credit, self.give_up, self.give_up_no_more, self.send_back, self.void]  # fmt: skip
+        acts = [*[self.issue] * 4, *[self.pay] * 5, self.take_off, self.put_on, self.credit, self.use_credit,
+                self.give_up, self.give_up_no_more, self.send_back, self.void, self.discount,
+                self.discount_no_more, self.withhold, self.withhold_no_more, self.use_credit_no_more, self.promise,
+                self.keep_promise]  # fmt: skip
         for _ in range(events):
             self.at += timedelta(hours=self.chosen.randrange(1, 90))
             await self.chosen.choice(acts)()
@@ -130,6 +132,7 @@ class Trader:
         wish = self.company.wish(
             customer=str(self.chosen.choice(self.customers)), issued_on=on, lines=lines,
             due_on=on + timedelta(days=self.chosen.randrange(0, 60)),
+            early_payment=self.chosen.choice((None, (Decimal(2), 30), (Decimal("3.5"), 14))),
         )  # fmt: skip
         done = await self.done(lambda connection: make_invoices(connection, self.company.sealer, [wish], self.at), on)
         if done is not None:
@@ -146,7 +149,7 @@ class Trader:
         if invoice is None:
             return
         self._payments += 1
-        part = self.chosen.choice((Decimal(1), Decimal("0.3"), Decimal("0.5"), Decimal("1.2")))
+        part = self.chosen.choice((Decimal(1), Decimal("0.3"), Decimal("0.5"), Decimal("1.2"), Decimal("0.9801")))
         amount = max(1, int(invoice["open"] * part))
         on = self.day()
         received = payment(
@@ -182,13 +185,7 @@ class Trader:
             await self.done(lambda connection: allocate(connection, ORGANIZATION, money["id"], wishes, on, self.at), on)
 
     async def credit(self) -> None:
-        invoice = await self._pick(
-            """
-            select id, total from invoices
-            where status not in ('draft', 'void') and total > 0 and (written_off = 0 or $1)
-            """,
-            self.credits_what_is_given_up,
-        )
+        invoice = await self._pick("select id, total from invoices where status not in ('draft', 'void') and total > 0")
         if invoice is None:
             return
         on = self.day()
@@ -248,6 +245,83 @@ class Trader:
             )
             if done is not None:
                 self.voided[invoice["id"]] = self.at
+
+    async def discount(self) -> None:
+        """Some of what the terms allow, or all of it."""
+        row = await self._pick(
+            """
+            select i.id from invoices i join discount_terms t on t.invoice = i.id
+            where i.status in ('issued', 'part-paid')
+            """
+        )
+        if row is not None:
+            on, amount = self.day(), self.chosen.choice((None, 7))
+            await self.done(
+                lambda connection: discounts.grant(connection, ORGANIZATION, row["id"], amount, on, self.at), on
+            )
+
+    async def discount_no_more(self) -> None:
+        row = await self._pick("select id from discounts where kind = 'discount'")
+        if row is not None:
+            on = self.day()
+            await self.done(
+                lambda connection: discounts.take_back(connection, ORGANIZATION, row["id"], on, self.at), on
+            )
+
+    async def withhold(self) -> None:
+        invoice = await self._pick("select id, open from invoices where status in ('issued', 'part-paid')")
+        if invoice is not None:
+            on, amount = self.day(), max(1, int(invoice["open"]) // self.chosen.randrange(1, 8))
+            await self.done(
+                lambda connection: withholding.withhold(
+                    connection, ORGANIZATION, invoice["id"], amount, None, on, self.at
+                ),
+                on,
+            )
+
+    async def withhold_no_more(self) -> None:
+        row = await self._pick("select id from withholdings where kind = 'withheld'")
+        if row is not None:
+            on = self.day()
+            await self.done(
+                lambda connection: withholding.take_back(connection, ORGANIZATION, row["id"], on, self.at), on
+            )
+
+    async def use_credit_no_more(self) -> None:
+        row = await self._pick("select id from credit_applications")
+        if row is not None:
+            on = self.day()
+            await self.done(
+                lambda connection: credit_applications.take_back(connection, ORGANIZATION, row["id"], on, self.at), on
+            )
+
+    async def promise(self) -> None:
+        row = await self._pick("select customer, currency, balance from customer_credits where balance > 0")
+        if row is not None:
+            on = self.day()
+            wish = refunds_payable.PromiseWish(
+                organization=ORGANIZATION, ledger=LEDGER, customer=row["customer"], currency=ISO_4217[row["currency"]],
+                amount=max(1, int(row["balance"]) // self.chosen.randrange(1, 4)), on=on,
+            )  # fmt: skip
+            await self.done(lambda connection: refunds_payable.promise(connection, wish, self.at), on)
+
+    async def keep_promise(self) -> None:
+        """Some of a promised refund is paid, or what is left is not given back after all."""
+        row = await self._pick("select id, amount - paid - cancelled as left from refunds_payable")
+        if row is None:
+            return
+        on, amount = self.day(), max(1, int(row["left"]) // 2)
+        if self.chosen.random() < 0.3:
+            await self.done(
+                lambda connection: refunds_payable.cancel(connection, ORGANIZATION, row["id"], on, self.at), on
+            )
+            return
+        await self.done(
+            lambda connection: refunds_payable.pay(
+                connection, ORGANIZATION, row["id"], amount, None, "transfer", on, self.at
+            ),
+            on,
+        )
 
     def open_at(self, as_of: date, known_at: datetime) -> dict[UUID, int]:
         """What was open on each invoice at the end of a day, as it was known at an instant: added up one by one."""

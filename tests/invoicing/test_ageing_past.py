@@ -47,7 +47,7 @@ async def test_any_day_as_it_was_known_at_any_time(writer: Pool, receivables: In
     chosen = Random(seed)
     trader = Trader(await company(writer), chosen)
     await trader.begin()
-    await trader.live(60)
+    await trader.live(80)
     assert len(trader.effects) > 20
     reader = await create_pool(receivables.dsns.reader, name="reader", max_size=1)
     async with as_reader(reader, ORGANIZATION) as connection:
@@ -74,7 +74,7 @@ async def test_any_day_as_it_was_known_at_any_time(writer: Pool, receivables: In
 async def test_pages_of_customers_are_the_whole(service: Service) -> None:
     trader = Trader(service.acme, Random(11))
     await trader.begin(5)
-    await trader.live(60)
+    await trader.live(80)
     await service.acme.post_all()
     asked = "/receivables/ageing?as_of=2026-04-20&known_at=2027-01-01T00:00:00Z&edges=7,30"
     status, whole, _ = await service.send("GET", asked)

@@ -137,6 +137,28 @@ async def test_a_discount_takes_tax_that_was_not_due_and_leaves_none_behind(writ
     await acme.post_all()
 
 
+@pytest.mark.parametrize("paid", ["0.00", "30.00"])
+async def test_no_more_is_credited_than_a_write_off_left(writer: Pool, paid: str) -> None:
+    acme = await company(writer, "cash")
+    made = await acme.issued("120.00")
+    if paid != "0.00":
+        await acme.record(payment(paid, reference="2026-000001"))
+    async with transaction(writer) as connection:
+        given_up = await _did(await write_off(connection, ORGANIZATION, made["id"], "80.00", DAY, now()))
+    for amount, code in (("40.01", "credit-exceeds-invoice"), ("40.00", None)):
+        wish = NoteWish(
+            organization=ORGANIZATION, invoice=made["id"], lines=None, amount=amount, reason="?", issued_on=DAY
+        )  # fmt: skip
+        async with transaction(writer) as connection:
+            done = await issue_credit_note(connection, wish, now())
+        assert getattr(done, "code", None) == code
+    assert await _tax(acme) == (0, 0)
+    async with transaction(writer) as connection:
+        await _did(await reverse_write_off(connection, ORGANIZATION, given_up["write_off"]["id"], DAY, now()))
+    assert await _tax(acme) == (0, 1333)
+    await acme.post_all()
+
+
 RATE = """
     insert into rates (organization, provider, base, counter, rate, rate_on, published_at, known_at, event_source,
         event_id)

@@ -52,6 +52,50 @@ def test_every_event_has_its_name() -> None:
     assert [kind_of(*each) for each in named] == ["payment", "write-off", "credit-note", "x"]
 
 
+async def test_what_settles_beside_payments_has_rows_of_its_own(service: Service) -> None:
+    """Two invoices over 120.00: 2.40 off the first by hand, 20.00 withheld, both taken back; paid 30.00 too much,
+    which goes to the second and comes back; 25.00 is promised back, 5.00 paid, the rest kept."""
+    first = await service.acme.issued("120.00", issued_on=date(2026, 2, 2), early_payment=(Decimal(2), 20))
+    second = await service.acme.issued("120.00", issued_on=date(2026, 2, 2))
+
+    async def did(path: str, status: int = 201, **body: str) -> str:
+        found, told, _ = await service.send("POST", path, body)
+        assert found == status, told
+        return str(told["id"])
+
+    discount = await did(f"/invoices/{first['id']}/discount", on="2026-02-03")
+    withheld = await did(f"/invoices/{first['id']}/withholding", on="2026-02-04", amount="20.00")
+    await did(f"/discounts/{discount}/take-back", 200, on="2026-02-05")
+    await did(f"/withholdings/{withheld}/take-back", 200, on="2026-02-06")
+    await did("/payments", amount="150.00", received_on="2026-02-07", currency="USD", reference=first["number"])
+    customer = f"/customers/{service.acme.customer}"
+    used = await did(f"{customer}/credit/apply", currency="USD", on="2026-02-08")
+    await did(f"/credit-applications/{used}/take-back", 200, on="2026-02-09")
+    promise = await did(f"{customer}/refunds-payable", currency="USD", amount="25.00", on="2026-02-10")
+    await did(f"/refunds-payable/{promise}/pay", 200, amount="5.00", on="2026-02-11")
+    await did(f"/refunds-payable/{promise}/cancel", 200, on="2026-02-12")
+    await service.acme.post_all()
+    heard = await hear(service.acme)
+    status, told, _ = await service.send("GET", f"{customer}/statement?from=2026-02-01&to=2026-02-28")
+    assert (status, told["books"]["ties"], told["books"]["sequence"]) == (200, True, heard), told
+    assert [(row["on"][-2:], row["kind"], row["debit"], row["credit"], row["balance"]) for row in told["lines"]] == [
+        ("02", "invoice", "120.00", None, "120.00"),
+        ("02", "invoice", "120.00", None, "240.00"),
+        ("03", "discount", None, "2.40", "237.60"),
+        ("04", "tax-withheld", None, "20.00", "217.60"),
+        ("05", "discount-taken-back", "2.40", None, "220.00"),
+        ("06", "tax-withheld-taken-back", "20.00", None, "240.00"),
+        ("07", "payment", None, "150.00", "90.00"),
+        ("08", "credit-used", "30.00", "30.00", "90.00"),
+        ("09", "credit-used-taken-back", "30.00", "30.00", "90.00"),
+        ("10", "refund-promised", "25.00", "25.00", "90.00"),
+        ("11", "refund", "5.00", None, "95.00"),
+        ("12", "refund-promise-cancelled", "20.00", "20.00", "95.00"),
+    ]  # fmt: skip
+    assert second["number"] in told["lines"][1]["description"]
+    assert (told["opening"], told["debits"], told["credits"], told["closing"]) == ("0.00", "372.40", "277.40", "95.00")
+
+
 async def test_any_days_of_a_history(service: Service) -> None:
     chosen = Random(8)
     trader = Trader(service.acme, chosen)
@@ -82,7 +126,8 @@ async def test_any_days_of_a_history(service: Service) -> None:
 
 
 async def balance(trader: Trader, customer: UUID, last: date) -> Decimal:
-    """Invoices less what was made void, credited, paid and given up, plus what went back: each by its own day."""
+    """Invoices less what was made void, credited, taken off, paid, withheld and given up, plus what went back: each by
+    its own day."""
     amount = await trader.company.pool.fetchval(
         """
         select (select coalesce(sum(total), 0) from invoices where customer = $1 and issued_on <= $2)
@@ -95,6 +140,12 @@ async def balance(trader: Trader, customer: UUID, last: date) -> Decimal:
              - (select coalesce(sum(case when w.kind = 'write-off' then w.amount else -w.amount end), 0)
                 from write_offs w join invoices i on i.id = w.invoice
                 where i.customer = $1 and w.on_date <= $2 and w.kind in ('write-off', 'reversal'))
+             - (select coalesce(sum(case when d.kind = 'discount' then d.total else -d.total end), 0)
+                from discounts d join invoices i on i.id = d.invoice where i.customer = $1 and d.on_date <= $2)
+             - (select coalesce(sum(case when w.kind = 'withheld' then w.amount else -w.amount end), 0)
+                from withholdings w join invoices i on i.id = w.invoice where i.customer = $1 and w.on_date <= $2)
+             + (select coalesce(sum(m.amount), 0) from refund_payable_moves m join refunds_payable r on r.id = m.refund
+                where r.customer = $1 and m.kind = 'paid' and m.on_date <= $2)
         """,
         customer,
         last,

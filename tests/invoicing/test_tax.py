@@ -11,10 +11,13 @@ import aiohttp
 import orjson
 import pytest
 
+from libs.common.clock import now
 from libs.common.db import Pool, transaction
 from libs.common.money import ISO_4217
+from services.invoicing import discounts, withholding
 from services.invoicing.asking import Done
 from services.invoicing.drafts import TaxTerms
+from services.invoicing.invoice_plans import LineWish
 from services.invoicing.tax_gathering import Wanted, gather
 from services.invoicing.tax_lines import Based, CashEvent, base_with, due_by_event
 from services.invoicing.tax_registrations import Registered, number_of_seller, windows
@@ -22,7 +25,7 @@ from tests.invoicing.books_heard import hear
 from tests.invoicing.conftest import InvoicingDatabase
 from tests.invoicing.histories import START, Trader
 from tests.invoicing.serving import Service, invoicing_service
-from tests.invoicing.trading import LEDGER, ORGANIZATION, company
+from tests.invoicing.trading import LEDGER, ORGANIZATION, Company, company, payment
 
 USD = ISO_4217["USD"]
 FULL, LOW = TaxTerms("S", Decimal(20)), TaxTerms("S", Decimal(5))
@@ -62,6 +65,17 @@ CASH = [
     ([event("write-off", given_up=130_50), event("write-off", source="write-off/2", undoes="write-off/1"),
       event("payment", paid=130_50)],
      [((0, 0), (0, 0)), ((0, 0), (0, 0)), ((100_00, 20_00), (10_00, 50))]),
+    ([event("payment", paid=130_50),
+      event("credit-note", total=-65_25, paid=-65_25, rows={FULL: Based(-50_00, -10_00), LOW: Based(-5_00, -25)}),
+      event("payment", paid=-130_50), event("write-off", given_up=130_50)],
+     [((100_00, 20_00), (10_00, 50)), ((-50_00, -10_00), (-5_00, -25)), ((-100_00, -20_00), (-10_00, -50)),
+      ((0, 0), (0, 0))]),
+    ([event("payment", paid=65_25),
+      event("discount", total=-13_05, rows={FULL: Based(-10_00, -2_00), LOW: Based(-1_00, -5)}),
+      event("payment", paid=52_20), event("payment", paid=-52_20),
+      event("discount-taken-back", total=13_05, rows={FULL: Based(10_00, 2_00), LOW: Based(1_00, 5)})],
+     [((50_00, 10_00), (5_00, 25)), ((0, 0), (0, 0)), ((40_00, 8_00), (4_00, 20)), ((-40_00, -8_00), (-4_00, -20)),
+      ((0, 0), (0, 0))]),
 ]  # fmt: skip
 
 
@@ -119,7 +133,7 @@ async def reported(trader: Trader, basis: str, since: date, until: date) -> Sums
 
 
 async def documents_one_by_one(trader: Trader, since: date, until: date) -> Sums:
-    """What invoices, notes and voids of these days say, each looked at by itself."""
+    """What invoices, notes, voids and discounts of these days say, each looked at by itself."""
     sums: Sums = {}
 
     def add(taxes: list[Any], day: date, sign: int) -> None:
@@ -136,13 +150,16 @@ async def documents_one_by_one(trader: Trader, since: date, until: date) -> Sums
     for note in await trader.company.all("select * from credit_notes"):
         taxes = await trader.company.all("select * from credit_note_taxes where credit_note = $1", note["id"])
         add(taxes, note["issued_on"], -1)
+    for discount in await trader.company.all("select * from discounts"):
+        taxes = await trader.company.all("select * from discount_taxes where discount = $1", discount["id"])
+        add(taxes, discount["on_date"], -1 if discount["kind"] == "discount" else 1)
     return {key: amounts for key, amounts in sums.items() if amounts != (0, 0)}
 
 
-async def due_one_by_one(trader: Trader, since: date, until: date) -> dict[tuple[str, Decimal], int]:
+async def due_one_by_one(acme: Company, since: date, until: date) -> dict[tuple[str, Decimal], int]:
     """The tax that entries of these days make due, as their decisions have it."""
     sums: dict[tuple[str, Decimal], int] = {}
-    for posting in await trader.company.all("select draft from postings where state <> 'withdrawn'"):
+    for posting in await acme.all("select draft from postings where state <> 'withdrawn'"):
         draft = orjson.loads(posting["draft"])
         if since <= date.fromisoformat(draft["effective_on"]) <= until:
             for line in draft["lines"]:
@@ -163,7 +180,7 @@ async def test_any_days_on_accrual_are_their_documents(writer: Pool, seed: int) 
     chosen = Random(seed)
     trader = Trader(await company(writer), chosen)
     await trader.begin(2)
-    await trader.live(50)
+    await trader.live(80)
     await trader.company.post_all()
     for _ in range(20):
         days = stretch(trader, chosen)
@@ -173,15 +190,15 @@ async def test_any_days_on_accrual_are_their_documents(writer: Pool, seed: int) 
 @pytest.mark.parametrize("seed", range(2))
 async def test_any_days_on_cash_are_what_was_made_due(writer: Pool, seed: int) -> None:
     chosen = Random(seed + 50)
-    trader = Trader(await company(writer, "cash"), chosen, credits_what_is_given_up=False)
+    trader = Trader(await company(writer, "cash"), chosen)
     await trader.begin(2)
-    await trader.live(50)
+    await trader.live(80)
     await trader.company.post_all()
     for _ in range(20):
         days = stretch(trader, chosen)
         found = await reported(trader, "cash", *days)
         taxes = {key: tax for key, (_, tax) in found.items() if tax}
-        assert taxes == await due_one_by_one(trader, *days), days
+        assert taxes == await due_one_by_one(trader.company, *days), days
     whole = await reported(trader, "cash", date(2025, 1, 1), date(2027, 1, 1))
     paid = await trader.company.one("select sum(paid) as paid from invoices")
     gross = sum(base + tax for base, tax in whole.values())
@@ -190,38 +207,109 @@ async def test_any_days_on_cash_are_what_was_made_due(writer: Pool, seed: int) -
     assert abs(gross - int(paid["paid"] - noted["noted"])) <= 3 * count["count"], "base and tax due are what was paid"
 
 
+# 100.00 at 20 % and 20.00 at 5 %, both with their tax; 2.40 off by hand while half is paid, 17.60 withheld, both taken
+# back, then the rest is paid in time but for 2.40. (By the day in February: kind, and base and tax at 20 %, at 5 %.)
+# Cash: on the 4th 60.00 of 120.00 is paid, 8333 / 2 = 4166.5; on the 5th 60.00 of 117.60, 8166 x 60 / 117.60 = 4166.3.
+DISCOUNTED = {
+    "accrual": [
+        (3, "invoice", (83_33, 16_67), (19_05, 95)),
+        (5, "discount", (-1_67, -33), (-38, -2)),
+        (8, "discount-taken-back", (1_67, 33), (38, 2)),
+        (9, "discount", (-1_67, -33), (-38, -2)),
+    ],
+    "cash": [
+        (4, "payment", (41_67, 8_34), (9_53, 48)),
+        (5, "discount", (-1, 0), (0, -1)),
+        (6, "payment", (12_22, 2_44), (2_79, 14)),
+        (7, "payment", (-12_22, -2_44), (-2_79, -14)),
+        (8, "discount-taken-back", (1, 0), (0, 1)),
+        (9, "payment", (39_99, 8_00), (9_14, 45)),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("basis", list(DISCOUNTED))
+async def test_discounts_and_tax_withheld_day_by_day(writer: Pool, basis: str) -> None:
+    acme = await company(writer, basis)
+    lines = (
+        LineWish(description="Work", unit_price=Decimal("83.33"), tax=FULL),
+        LineWish(description="Books", unit_price=Decimal("19.05"), tax=LOW),
+    )
+    made = await acme.issued(lines=lines, issued_on=date(2026, 2, 3), early_payment=(Decimal(2), 10))
+    assert made["total"] == "120.00"
+    invoice = made["id"]
+
+    async def did(act: Any) -> Any:
+        async with transaction(writer) as connection:
+            done = await act(connection)
+        assert isinstance(done, Done), done
+        return done.body["id"]
+
+    def on(day: int) -> date:
+        return date(2026, 2, day)
+
+    await acme.record(payment("60.00", "p-1", reference=made["number"], received_on=on(4)))
+    less = await did(lambda connection: discounts.grant(connection, ORGANIZATION, invoice, None, on(5), now()))
+    kept = await did(
+        lambda connection: withholding.withhold(connection, ORGANIZATION, invoice, 17_60, None, on(6), now())
+    )
+    await did(lambda connection: withholding.take_back(connection, ORGANIZATION, kept, on(7), now()))
+    await did(lambda connection: discounts.take_back(connection, ORGANIZATION, less, on(8), now()))
+    await acme.record(payment("57.60", "p-2", reference=made["number"], received_on=on(9)))
+    found: dict[int, dict[Any, Any]] = {}
+    async with transaction(writer) as connection:
+        wanted = Wanted(ORGANIZATION, "US-1", "USD", basis, [NUMBER])
+        for line in await gather(connection, wanted, on(1), on(28)):
+            found.setdefault(line.tax_point_on.day, {})[line.kind, line.rate] = line.own
+    assert found == {
+        day: {(kind, rate): Based(*own) for rate, own in ((20, full), (5, low)) if own != (0, 0)}
+        for day, kind, full, low in DISCOUNTED[basis]
+    }
+    for day in range(1, 29):
+        taxes = {rate: own.tax for (_, rate), own in found.get(day, {}).items() if own.tax}
+        booked = await due_one_by_one(acme, on(day), on(day))
+        assert {rate: amount for (_, rate), amount in booked.items()} == taxes, day
+
+
 # --- over REST --------------------------------------------------------------------------------------------------------
 
 
-async def seller(service: Service) -> None:
+async def seller(service: Service, basis: str = "accrual") -> None:
     body = {
         "standard": True,
         "functional_currency": "USD",
         "currencies": ["EUR"],
+        "tax_basis": basis,
         "seller": {"name": "We", "tax_ids": {"VAT": "US-1"}},
     }
     status, told, _ = await service.send("PUT", "/ledgers/main/account-mapping", body)
     assert status == 200, told
 
 
-async def test_a_report_ties_to_the_books_at_a_sequence(service: Service) -> None:
-    await seller(service)
+@pytest.mark.parametrize("basis", ["accrual", "cash"])
+async def test_a_report_ties_to_the_books_at_a_sequence(service: Service, basis: str) -> None:
+    await seller(service, basis)
     trader = Trader(service.acme, Random(3))
     await trader.begin(2)
-    await trader.live(40)
+    await trader.live(80)
     await service.acme.post_all()
     heard = await hear(service.acme)
     late = await service.acme.issued("1200.00", issued_on=date(2026, 2, 2))
+    about = {"amount": "1200.00", "received_on": "2026-02-03", "invoice_id": str(late["id"])}
+    status, told, _ = await service.send("POST", "/payments", about)
+    assert status == 201, told
     asked = "/tax/report?from=2025-12-01&to=2026-12-31"
     status, told, _ = await service.send("GET", asked)
     assert status == 200, told
-    assert (told["tax_number"], told["basis"], told["currency"], told["ties"]) == ("US-1", "accrual", "USD", True)
+    assert (told["tax_number"], told["basis"], told["currency"], told["ties"]) == ("US-1", basis, "USD", True)
     (book,) = told["books"]
     (row,) = book["rows"]
     assert (book["sequence"], row["not_posted"], row["difference"]) == (heard, "200.00", "0.00")
     assert Decimal(row["reported"]) == Decimal(told["total"]["tax"])
     assert late["number"] in {each["number"] for each in told["documents"]}
-    status, other, _ = await service.send("GET", f"{asked}&basis=cash")
+    for table in ("discounts", "withholdings"):
+        assert await service.acme.one(f"select from {table} where kind = 'taken-back'") is not None
+    status, other, _ = await service.send("GET", f"{asked}&basis={'cash' if basis == 'accrual' else 'accrual'}")
     assert (status, other["ties"], other["books"][0]["note"]) == (200, None, "the books are on the other basis")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +20,7 @@ from services.invoicing.voiding import void_invoice
 from tests.invoicing.conftest import InvoicingDatabase
 from tests.invoicing.histories import Trader
 from tests.invoicing.serving import Service, invoicing_service
-from tests.invoicing.trading import LEDGER, ORGANIZATION, Company, company
+from tests.invoicing.trading import LEDGER, ORGANIZATION, Company, company, payment
 
 JANUARY = {"from": "2026-01-01", "to": "2026-01-31"}
 FEBRUARY = {"from": "2026-02-01", "to": "2026-02-28"}
@@ -87,6 +88,23 @@ async def test_a_credit_note_after_filing_is_a_correction(service: Service) -> N
     assert (row["kind"], row["number"], row["base"], row["tax"], row["correction"]) == (
         "credit-note", note["number"], "-100.00", "-20.00", True,
     )  # fmt: skip
+
+
+async def test_a_discount_that_is_told_after_filing_is_a_correction(service: Service) -> None:
+    """Also where the payment that took it says it was made long before."""
+    invoice = await service.acme.issued("120.00", issued_on=date(2026, 1, 10), early_payment=(Decimal(2), 10))
+    await filed(service, await opened(service, JANUARY))
+    paid_on, at = date(2026, 1, 12), datetime(2026, 1, 12, 9, tzinfo=UTC)
+    await service.acme.record(
+        payment("117.60", reference=invoice["number"], received_on=paid_on, created_at=at)
+    )  # fmt: skip
+    february = await opened(service, FEBRUARY)
+    (row,) = (await seen(service, february))["documents"]
+    assert (row["kind"], row["number"], row["base"], row["tax"], row["correction"]) == (
+        "discount", invoice["number"], "-2.00", "-0.40", True,
+    )  # fmt: skip
+    await filed(service, february)
+    assert (await seen(service, await opened(service, {"from": "2026-03-01", "to": "2026-03-31"})))["documents"] == []
 
 
 async def test_a_gap_has_its_reason_and_is_corrected_nowhere(service: Service) -> None:
@@ -191,14 +209,14 @@ async def returned(acme: Company, first: date, last: date, at: datetime) -> None
 @pytest.mark.parametrize("basis", ["accrual", "cash"])
 async def test_returns_of_any_history_are_together_the_whole(writer: Pool, basis: str) -> None:
     """Documents of any day come between the filings; in the end every line is on one return, and none is missing."""
-    trader = Trader(await company(writer, basis), Random(5), credits_what_is_given_up=False)
+    trader = Trader(await company(writer, basis), Random(5))
     async with transaction(writer) as connection:
         await register(connection, ORGANIZATION, Registered(LEDGER, "US-1", "USD", date(2020, 1, 1)), now())
     await trader.begin(2)
     days = [(date(2025, 12, 1), date(2026, 1, 31)), (date(2026, 2, 1), date(2026, 2, 10)),
             (date(2026, 2, 11), date(2026, 3, 31)), (date(2026, 4, 1), date(2026, 11, 1))]  # fmt: skip
     for first, last in days:
-        await trader.live(20)
+        await trader.live(30)
         await returned(trader.company, first, last, trader.at)
     lines = await trader.company.one("select sum(tax) as tax, count(*) from tax_return_lines")
     moved = await trader.company.one(

@@ -27,6 +27,7 @@ create index invoices_by_tax_point on invoices
     using brin (tax_point_on date_minmax_multi_ops, issued_at timestamptz_minmax_multi_ops) with (pages_per_range = 16);
 create index credit_notes_by_day on credit_notes
     using brin (issued_on date_minmax_multi_ops, created_at timestamptz_minmax_multi_ops) with (pages_per_range = 16);
+create index discounts_by_day on discounts using brin (on_date date_minmax_multi_ops) with (pages_per_range = 16);
 
 -- The returns of a tax number follow one another; a gap has its reason.
 create table tax_returns (
