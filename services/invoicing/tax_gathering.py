@@ -251,6 +251,11 @@ def _event(row: Row, invoice: Row) -> CashEvent:
         rows = {each.terms: Based(-each.base, -each.amount) for each in taxes}
         paid = -int(row["to_credit"])
         return CashEvent(kind="credit-note", document=row["id"], paid=paid, total=-amount, rows=rows, **about)
+    if row["kind"] == "discount":
+        sign = -1 if amount > 0 else 1
+        taxes = tax_rows_of(orjson.loads(row["taxes"]), ISO_4217[invoice["currency"]])
+        rows = {each.terms: Based(sign * each.base, sign * each.amount) for each in taxes}
+        return CashEvent(kind="discount", document=invoice["id"], total=-amount, rows=rows, **about)
     if row["kind"] == "write-off":
         return CashEvent(kind="write-off", document=invoice["id"], given_up=amount, **about)
     return CashEvent(kind="write-off", document=invoice["id"], undoes=row["undoes"], **about)

@@ -1,6 +1,6 @@
 """What is reported of tax: lines of documents by category and rate, and their sums. Pure.
 
-    accrual  invoice at its tax point; credit note, void, relief and relief repaid on their own days
+    accrual  invoice at its tax point; credit note, void, discount, relief and what takes them back on their own days
     cash     as far as it is paid: `cash_lines` replays an invoice's events and dates each difference by its event
 
 Amounts are minor units, what is owed to the tax office positive. A line has its document's currency and the one of the
@@ -18,7 +18,10 @@ from libs.common.money import Currency, Rounding, convert, round_ratio
 from services.invoicing.cash_basis import TaxRow, TaxStanding, negated
 from services.invoicing.drafts import TaxTerms
 
-Kind = Literal["invoice", "credit-note", "void", "relief", "relief-repaid", "payment", "write-off"]
+Kind = Literal[
+    "invoice", "credit-note", "void", "discount", "discount-taken-back", "relief", "relief-repaid", "payment",
+    "write-off",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

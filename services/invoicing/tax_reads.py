@@ -66,7 +66,7 @@ async def insert_tax_number(connection: Connection, organization: str, row: Regi
 
 
 async def document_rows(connection: Connection, span: Span) -> list[asyncpg.Record]:
-    """Tax rows of what has a tax point in the span: invoices, credit notes and voids, these two negative."""
+    """Tax rows of what has a tax point in the span: invoices, and negative credit notes, voids and discounts."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select 'invoice' as kind, 'invoice/' || i.id as source, i.id as document, i.number, i.tax_point_on as day,
@@ -100,6 +100,25 @@ async def document_rows(connection: Connection, span: Span) -> list[asyncpg.Reco
           and ($5::timestamptz is null or i.voided_at > $5)
           and not ($6::boolean and exists (select from tax_return_lines l
                 where l.organization || '' = $1 and l.source = 'invoice/' || i.id || '/void' and l.part = t.place))
+        union all
+        select d.kind, 'discount/' || d.id, d.invoice, i.number, d.on_date, i.tax_point_on, d.currency, t.place,
+            t.category, t.rate, t.exemption_code, t.exemption_reason, d.sign * t.base, d.sign * t.amount,
+            'discount/' || d.id, d.purpose
+        from (
+            select organization, id, ledger, invoice, currency, on_date, coalesce(undoes, id) as taken, undoes,
+                case when undoes is null then -1 else 1 end as sign,
+                case when undoes is null then 'discount' else 'discount-taken-back' end as kind,
+                case when undoes is null then 'early_discount' else 'discount_taken_back' end as purpose
+            from discounts
+        ) d
+        join discount_taxes t on t.organization = d.organization and t.discount = d.id
+        join invoices i on i.organization = d.organization and i.id = d.invoice
+        join allocations a on a.organization = d.organization and a.invoice = d.invoice and a.source = 'discount'
+          and a.source_id = d.taken and (a.undoes is null) = (d.undoes is null)
+        where d.organization = $1 and d.ledger = $2
+          and d.on_date between $3 and $4 and ($5::timestamptz is null or a.created_at > $5)
+          and not ($6::boolean and exists (select from tax_return_lines l
+                where l.organization || '' = $1 and l.source = 'discount/' || d.id and l.part = t.place))
         """,
         *span.arguments,
         span.unfiled,
@@ -170,14 +189,16 @@ async def invoices_on_cash(connection: Connection, organization: str, invoices: 
 
 
 async def events_on_cash(connection: Connection, organization: str, invoices: Sequence[UUID]) -> list[asyncpg.Record]:
-    """What happened to invoices, in the order of happening: payments and credit, credit notes, write-offs."""
+    """What happened to invoices, in order: payments, credit, tax withheld, discounts, credit notes, write-offs."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select * from (
-            select a.invoice, 'payment' as kind, 'allocation/' || a.id as source, a.id, a.created_at, a.on_date as day,
+            select a.invoice, case when a.source = 'discount' then 'discount' else 'payment' end as kind,
+                'allocation/' || a.id as source, a.id, a.created_at, a.on_date as day,
                 case when a.undoes is null then a.amount else -a.amount end as amount, 0::numeric as to_credit,
-                null as taxes, null as undoes, null as number
+                (d.content -> 'taxes')::text as taxes, null as undoes, null as number
             from allocations a
+            left join discounts d on a.source = 'discount' and d.organization = a.organization and d.id = a.source_id
             where a.organization || '' = $1 and a.invoice = any($2) and a.source <> 'credit-note'
             union all
             select n.invoice, 'credit-note', 'credit-note/' || n.id, n.id, n.created_at, n.issued_on, n.total,

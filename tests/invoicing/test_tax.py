@@ -193,6 +193,10 @@ async def test_any_days_on_cash_are_what_was_made_due(writer: Pool, seed: int) -
 # --- over REST --------------------------------------------------------------------------------------------------------
 
 
+REPORTED_WHEN_LOST = {"accrual": "20.00", "cash": "0.00"}
+"""Of the whole price that is owed again; of nothing that is paid."""
+
+
 async def seller(service: Service) -> None:
     body = {
         "standard": True,
@@ -223,6 +227,34 @@ async def test_a_report_ties_to_the_books_at_a_sequence(service: Service) -> Non
     assert late["number"] in {each["number"] for each in told["documents"]}
     status, other, _ = await service.send("GET", f"{asked}&basis=cash")
     assert (status, other["ties"], other["books"][0]["note"]) == (200, None, "the books are on the other basis")
+
+
+@pytest.mark.parametrize("basis", ["accrual", "cash"])
+async def test_a_discount_lowers_the_tax_that_is_reported_until_it_is_lost(service: Service, basis: str) -> None:
+    await seller(service)
+    await service.send("PUT", "/ledgers/main/account-mapping", {"standard": True, "tax_basis": basis})
+    tax = {"category": "S", "rate": "20"}
+    body = {
+        "customer": "Acme Corp", "currency": "USD", "issued_on": "2026-02-02", "issue": True,
+        "early_payment": {"percent": "2", "within_days": 10},
+        "lines": [{"description": "Work", "unit_price": "100.00", "tax": tax}],
+    }  # fmt: skip
+    _, invoice, _ = await service.send("POST", "/invoices", body)
+    money = {"amount": "117.60", "invoice_id": invoice["id"], "received_on": "2026-02-05"}
+    status, paid, _ = await service.send("POST", "/payments", money)
+    assert (status, paid["unapplied"]) == (201, "0.00"), paid
+    for lost, until, expected in ((False, "2026-02-28", "19.60"), (True, "2999-12-31", REPORTED_WHEN_LOST[basis])):
+        if lost:
+            _, read, _ = await service.send("GET", f"/payments/{paid['id']}")
+            (standing,) = read["allocations"]
+            status, told, _ = await service.send("DELETE", f"/payments/{paid['id']}/allocations/{standing['id']}")
+            assert status == 200, told
+        await service.acme.post_all()
+        await hear(service.acme)
+        _, told, _ = await service.send("GET", f"/tax/report?from=2026-02-01&to={until}")
+        (row,) = told["books"][0]["rows"]
+        assert (told["basis"], told["ties"], row["difference"]) == (basis, True, "0.00"), told["books"]
+        assert (told["total"]["tax"], row["of_other_tax_points"]) == (expected, "0.00"), told
 
 
 async def test_a_missing_line_of_the_books_is_seen(service: Service) -> None:
