@@ -22,7 +22,8 @@ from tests.invoicing.paying import accounted, tell, told
 from tests.support.document_fuzz import Depth, Target, ask_as_documented
 
 BEYOND_SCHEMA: Final[Mapping[tuple[str, str], str]] = {
-    (".*/invoices", "/lines/[0-9]+/(tax|further_taxes)(/.*)?"): "a tax is stated whole or, the first one, by its code",
+    (".*/(recurring-)?invoices(/{id})?", "(/invoice)?/lines/[0-9]+/(tax|further_taxes)(/.*)?"):
+        "a tax is stated whole or, the first one, by its code",
     (".*/webhook-targets", "/url|/types/[0-9]+"): "a target is an https address, and the types are events of ours",
     (".*/webhook-endpoints", "/secret|/webhook_id"): "stripe signs with a secret, paypal with a webhook's id",
     (".*/(tax/report|statement)", "/to"): "days are in their order",
