@@ -27,7 +27,8 @@ def _written_instant(value: Any) -> Any:
     return value
 
 
-WrittenDay = Annotated[date, BeforeValidator(_written_day)]
+WRITTEN_DAY: Final = BeforeValidator(_written_day)
+WrittenDay = Annotated[date, WRITTEN_DAY]
 WrittenInstant = Annotated[datetime, BeforeValidator(_written_instant)]
 ZonedInstant = Annotated[AwareDatetime, BeforeValidator(_written_instant)]
 """An instant that says its zone."""

@@ -63,6 +63,17 @@ class Pattern:
         return schema
 
 
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """What JSON Schema says of a type beside its checks, where those do not show there: a keyword and its value."""
+
+    keyword: str
+    value: str | bool
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> Any:
+        return handler(core_schema) | {self.keyword: self.value}
+
+
 SlugText = Annotated[str, Pattern(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 CodeText = Annotated[str, Pattern(r"^\w[\w.:\-]{0,127}$")]
 CurrencyText = Annotated[str, Pattern(r"^[A-Z][A-Z0-9._\-]{1,22}[A-Z0-9]$")]

@@ -5,6 +5,13 @@ from typing import Any, Final
 
 _LEDGER: Final = "/api/v1/ledgers/{ledger}"
 _INVOICE: Final = "0199a5f0-0000-7000-8000-000000000001"
+_PAYMENT: Final = "0199a5f0-0000-7000-8000-000000000002"
+_CONSULTING: Final = {
+    "description": "Consulting, 8 hours",
+    "quantity": "8",
+    "unit_price": "120.00",
+    "tax": {"category": "S", "rate": "20"},
+}
 
 EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
     ("POST", "/api/v1/organizations"): {"slug": "demo", "name": "Demo", "functional_currency": "USD"},
@@ -65,12 +72,7 @@ EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
         "currency": "USD",
         "issued_on": "2026-11-21",
         "lines": [
-            {
-                "description": "Consulting, 8 hours",
-                "quantity": "8",
-                "unit_price": "120.00",
-                "tax": {"category": "S", "rate": "20"},
-            },
+            _CONSULTING,
             {
                 "description": "Handbooks",
                 "quantity": "3",
@@ -81,10 +83,32 @@ EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
         "issue": True,
         "client_ref": "order-7",
     },
+    ("PUT", "/api/v1/invoices/{id}"): {
+        "version": 1,
+        "customer": "Acme Corp",
+        "currency": "USD",
+        "lines": [_CONSULTING],
+    },
+    ("POST", "/api/v1/recurring-invoices"): {
+        "invoice": {"customer": "Acme Corp", "currency": "USD", "lines": [_CONSULTING]},
+        "schedule": {"unit": "month", "day": 31, "time_zone": "Europe/Berlin"},
+        "starts_on": "2027-01-31",
+        "count": 12,
+        "payment_terms_days": 14,
+        "service_period": "advance",
+    },
+    ("PATCH", "/api/v1/recurring-invoices/{id}"): {"ends_on": "2027-12-31", "expected_version": 1},
+    ("POST", "/api/v1/recurring-invoices/{id}/resume"): {"catch_up": True},
+    ("POST", "/api/v1/invoices/{id}/discount"): {"amount": "11.52", "on": "2026-11-28"},
+    ("POST", "/api/v1/discounts/{id}/take-back"): {"on": "2026-12-05"},
+    ("POST", "/api/v1/invoices/{id}/withholding"): {"amount": "144.00", "certificate": "WHT-2026-17"},
+    ("POST", "/api/v1/withholdings/{id}/take-back"): {"on": "2026-12-05"},
     ("POST", "/api/v1/invoices/{id}/write-off"): {"amount": "10.00", "on": "2027-01-31", "reason": "Bankrupt"},
     ("POST", "/api/v1/invoices/{id}/void"): {"reason": "Made out to the wrong customer"},
     ("POST", "/api/v1/invoices/{id}/recoveries"): {"amount": "4.00", "on": "2027-03-01"},
     ("POST", "/api/v1/credit-notes"): {"invoice_id": _INVOICE, "amount": "60.00", "reason": "One printer came damaged"},
+    ("POST", "/api/v1/write-offs/{id}/reverse"): {"reason": "They pay after all"},
+    ("POST", "/api/v1/write-offs/{id}/relief"): {"on": "2027-02-28"},
     ("POST", "/api/v1/payments"): {
         "amount": "599.25",
         "currency": "USD",
@@ -95,6 +119,32 @@ EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
     },
     ("POST", "/api/v1/payments/{id}/allocations"): {"invoice_id": _INVOICE, "amount": "100.00"},
     ("POST", "/api/v1/payments/{id}/refunds"): {"amount": "20.00", "reason": "Paid twice"},
+    ("POST", "/api/v1/payments/{id}/customer"): {"customer": "Acme Corp"},
+    ("POST", "/api/v1/payments/{id}/keep-as-credit"): {"amount": "30.00"},
+    ("POST", "/api/v1/credit-applications/{id}/take-back"): {"on": "2026-12-05"},
+    ("POST", "/api/v1/customers/{id}/refunds-payable"): {
+        "currency": "USD",
+        "amount": "20.00",
+        "payment_id": _PAYMENT,
+        "reason": "Paid twice",
+    },
+    ("POST", "/api/v1/refunds-payable/{id}/pay"): {"amount": "10.00", "on": "2026-12-05"},
+    ("POST", "/api/v1/refunds-payable/{id}/cancel"): {"on": "2026-12-06"},
+    ("POST", "/api/v1/tax-numbers"): {"tax_number": "US123456789", "currency": "USD", "valid_from": "2026-01-01"},
+    ("POST", "/api/v1/tax-returns"): {"tax_number": "US123456789", "from": "2026-10-01", "to": "2026-12-31"},
+    ("PUT", f"{_LEDGER}/dunning-levels"): {
+        "levels": [
+            {"days_after_due": 7, "title": "Reminder", "text": "You may have overlooked this. Please pay."},
+            {"days_after_due": 21, "title": "Second reminder", "text": "Please pay now.", "fees": {"USD": "5.00"}},
+        ],
+    },
+    ("POST", "/api/v1/dunning/run"): {"ledger": "main", "on": "2027-01-15"},
+    ("POST", "/api/v1/dunning/holds"): {
+        "customer": "Acme Corp",
+        "kind": "promise",
+        "until": "2027-01-31",
+        "reason": "Pays at the end of the month",
+    },
     ("POST", "/api/v1/deferrals/run"): {"through": "2026-11-30"},
     ("PUT", "/api/v1/parked/{id}/value"): {
         "value": {

@@ -11,15 +11,16 @@ from uuid import UUID
 
 from annotated_types import Ge, Le, Len, MaxLen
 
-from libs.common.journal import AmountText, CodeText, CurrencyText, LongText, Pattern, ShortText, SlugText
+from libs.common.journal import AmountText, CodeText, CurrencyText, Documented, LongText, Pattern, ShortText, SlugText
 
 NumberText = Annotated[str, Pattern(r"^-?[0-9]{1,30}(\.[0-9]{1,20})?$")]
 """An exact number: a quantity, a price, a percent."""
 
 TaxCode = Annotated[str, Pattern(r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,39}$")]
 SeriesText = Annotated[str, Pattern(r"^[A-Z0-9]{1,12}$")]
-Day = Annotated[date, Ge(date(1900, 1, 1)), Le(date(2999, 12, 31))]
+Day = Annotated[date, Ge(date(1900, 1, 1)), Le(date(2999, 12, 31)), Documented("pattern", "^(19|2[0-9])")]
 """A day that documents may have; what is due later stays a day that exists."""
+AmountsByCurrency = Annotated[dict[CurrencyText, AmountText], MaxLen(50), Documented("additionalProperties", False)]
 Version = Annotated[int, Ge(1), Le(2**62)]
 
 SHORT_AMOUNTS: Final = (("total",), ("amount",))
@@ -134,7 +135,7 @@ class MappingBody(_Body):
     functional_currency: CurrencyText | None = None
     tax_basis: Literal["accrual", "cash"] | None = None
     number_prefix: Annotated[str, Pattern(r"^[A-Za-z0-9\-]{0,12}$")] | None = None
-    cash_rounding: Annotated[dict[CurrencyText, AmountText], MaxLen(50)] | None = None
+    cash_rounding: AmountsByCurrency | None = None
     seller: SellerBody | None = None
 
 

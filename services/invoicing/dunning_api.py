@@ -12,12 +12,12 @@ from starlette.responses import Response
 
 from libs.common.auth import Caller
 from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_cursor, page
-from libs.common.days import WrittenDay
 from libs.common.db import Connection
 from libs.common.errors import Problem, Rejection
 from libs.common.http import App, requires, router
 from libs.common.journal import SlugText
 from services.invoicing import catalog_store, dunning, dunning_store, receivable_reads
+from services.invoicing.asked_days import AskedDay
 from services.invoicing.asking import OK, Done
 from services.invoicing.bodies import EmptyBody
 from services.invoicing.customers import opened
@@ -85,7 +85,7 @@ class DunningApi:
             row = await dunning_store.read_levels(connection, organization, ledger)
         return {"ledger": ledger, "levels": [], "fee_account": None, "version": 0} if row is None else level_words(row)
 
-    async def preview(self, caller: Reads, ledger: SlugText = "main", on: WrittenDay | None = None) -> dict[str, Any]:
+    async def preview(self, caller: Reads, ledger: SlugText = "main", on: AskedDay | None = None) -> dict[str, Any]:
         """As of the end of a day, today unless said; it may be a day to come."""
         organization = caller.own_organization()
         run = Run(organization, ledger, on or self.tools.clock().date())

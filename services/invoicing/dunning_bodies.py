@@ -6,8 +6,8 @@ from uuid import UUID
 
 from annotated_types import Ge, Le, Len, MaxLen
 
-from libs.common.journal import AmountText, CodeText, CurrencyText, LongText, ShortText, SlugText
-from services.invoicing.bodies import Day
+from libs.common.journal import CodeText, LongText, ShortText, SlugText
+from services.invoicing.bodies import AmountsByCurrency, Day
 from services.invoicing.reminding import LEVELS_MAX
 
 
@@ -23,7 +23,7 @@ class LevelBody(_Body):
     days_after_due: Annotated[int, Ge(1), Le(3_660)]
     title: Annotated[ShortText, Len(1)]
     text: LongText
-    fees: Annotated[dict[CurrencyText, AmountText], MaxLen(50)] = field(default_factory=dict)
+    fees: AmountsByCurrency = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)

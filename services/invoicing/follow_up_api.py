@@ -28,6 +28,7 @@ from services.invoicing import (
     tie_out_reads,
 )
 from services.invoicing.ageing_reads import Asked, Stretch
+from services.invoicing.asked_days import AskedDay
 from services.invoicing.cash_forecast import PAYMENTS_MAX, By, Habit
 from services.invoicing.catalog_store import ledger_terms
 from services.invoicing.customer_statement import ROLES, TOLD_AT_ALL, Event, Statement, kind_of, statement
@@ -41,8 +42,8 @@ from services.invoicing.writing import PREFIX, Tools
 
 ReadsCustomers = Annotated[Caller, requires("customer:read")]
 ReadsInvoices = Annotated[Caller, requires("invoice:read")]
-From = Annotated[date, Query(alias="from", description="First day.")]
-To = Annotated[date, Query(description="Last day.")]
+From = Annotated[AskedDay, Query(alias="from", description="First day.")]
+To = Annotated[AskedDay, Query(description="Last day.")]
 
 PAGE: Final = "text/html; charset=utf-8"
 _SAFE: Final = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
@@ -99,7 +100,7 @@ class FollowUpApi:
         return json_response(told)
 
     async def forecast(
-        self, caller: ReadsInvoices, until: date, by: By = "week", ledger: SlugText = "main"
+        self, caller: ReadsInvoices, until: AskedDay, by: By = "week", ledger: SlugText = "main"
     ) -> dict[str, Any]:  # fmt: skip
         """From today until a day, by week or month."""
         organization, today = caller.own_organization(), self.tools.clock().astimezone(UTC).date()

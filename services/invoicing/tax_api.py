@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -19,6 +18,7 @@ from libs.common.errors import Fault, Problem, Rejection
 from libs.common.http import App, json_response, requires, router
 from libs.common.journal import SlugText
 from services.invoicing import tax_reads, tax_return_store, tie_out_reads
+from services.invoicing.asked_days import AskedDay
 from services.invoicing.asking import OK, Done
 from services.invoicing.bodies import EmptyBody, TaxNumberBody, TaxReturnBody
 from services.invoicing.receivable_reads import as_reader
@@ -52,8 +52,8 @@ from services.invoicing.tax_returns import (
 from services.invoicing.writing import PREFIX, Asked, Tools, Write, add_write
 
 ReadsTaxes = Annotated[Caller, requires("tax:read")]
-From = Annotated[date, Query(alias="from", description="First tax point.")]
-To = Annotated[date, Query(description="Last tax point.")]
+From = Annotated[AskedDay, Query(alias="from", description="First tax point.")]
+To = Annotated[AskedDay, Query(description="Last tax point.")]
 Basis = Annotated[
     Literal["accrual", "cash"] | None, Query(description="The books' own where it is absent.")
 ]  # fmt: skip

@@ -11,6 +11,8 @@ from services.gateway.routes import TABLE
 from tests.gateway.invoicing_openapi import invoicing_document
 from tests.gateway.ledger_openapi import ledger_document
 
+WITHOUT = {("POST", "/api/v1/webhooks/{provider}/{endpoint}")}
+"""What providers send is theirs to say."""
 UPSTREAMS = {(passage.method, passage.path): passage.upstream for passage in TABLE}
 
 
@@ -26,3 +28,16 @@ def test_an_example_is_allowed_by_the_document(documents: Mapping[str, Any], rou
     schema = {**body, "components": document["components"]}
     faults = [fault.message for fault in Draft202012Validator(schema).iter_errors(EXAMPLES[route])]
     assert not faults
+
+
+def test_every_body_that_invoicing_takes_has_an_example(documents: Mapping[str, Any]) -> None:
+    document = documents["invoicing"]
+    takes = {
+        (method.upper(), path): operation["requestBody"]["content"]["application/json"]["schema"]
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if "requestBody" in operation
+    }
+    empty = {"$ref": "#/components/schemas/EmptyRequest"}
+    missing = {route for route, schema in takes.items() if schema != empty} - EXAMPLES.keys() - WITHOUT
+    assert not missing

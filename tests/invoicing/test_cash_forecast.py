@@ -1,7 +1,7 @@
 """When money is likely to come: the rule as a table, and the route."""
 
 from collections.abc import AsyncIterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
@@ -109,6 +109,7 @@ async def test_the_forecast_with_its_method(service: Service) -> None:
     assert sum(Decimal(bucket["expected"]) for bucket in told["buckets"]) == Decimal("60.00")
     assert told["method"]["customers"] == [{"customer": str(service.acme.customer), "days_late": 6, "payments": 3}]
     assert told["method"]["organization"] == {"days_late": 6, "payments": 3}
-    for query in (f"until={today - timedelta(days=1)}", "until=2999-01-01"):
+    seconds = int(datetime.combine(today, time(), UTC).timestamp())
+    for query in (f"until={today - timedelta(days=1)}", "until=2999-01-01", f"until={seconds}"):
         status, told, _ = await service.send("GET", f"/cash-forecast?{query}")
         assert (status, told["code"], told["errors"][0]["pointer"]) == (422, "malformed", "/until")

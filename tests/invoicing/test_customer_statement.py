@@ -178,6 +178,10 @@ async def test_as_csv_and_as_a_page(service: Service) -> None:
     ("path", "status", "code"),
     [
         ("{acme}/statement?from=2026-02-01&to=2026-01-01", 422, "malformed"),
+        ("{acme}/statement?from=0&to=2026-01-01", 422, "malformed"),
+        ("{acme}/statement?from=2026-01-01&to=1767225600", 422, "malformed"),
+        ("{acme}/statement?from=1899-12-31&to=2026-01-01", 422, "malformed"),
+        ("{acme}/statement?from=2026-01-01&to=3000-01-01", 422, "malformed"),
         ("{acme}/statement?from=2026-02-01&to=2026-03-01&currency=XQX", 422, "unknown-currency"),
         ("00000000-0000-0000-0000-000000000007/statement?from=2026-02-01&to=2026-03-01", 404, "unknown-customer"),
     ],

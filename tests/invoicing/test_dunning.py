@@ -321,6 +321,12 @@ BAD = [
     ("a letter that is none", "GET", f"/dunning/letters/{UUID(int=7)}", None, 404, "unknown-dunning-letter", None),
     ("a document of none", "GET", f"/dunning/letters/{UUID(int=7)}/document", None, 404, "unknown-dunning-letter",
      None),
+    ("a preview in seconds", "GET", "/dunning/preview?on=1767225600", None, 422, "malformed", "/on"),
+    ("a preview before documents", "GET", "/dunning/preview?on=1899-12-31", None, 422, "malformed", "/on"),
+    ("a preview behind documents", "GET", "/dunning/preview?on=3000-01-01", None, 422, "malformed", "/on"),
+    ("a fee by no currency", "PUT", "/ledgers/main/dunning-levels",
+     {"levels": [{"days_after_due": 1, "title": "x", "text": "x", "fees": {"usd": "1.00"}}]}, 422, "malformed",
+     "/levels/0/fees/usd"),
     ("a preview without levels", "GET", "/dunning/preview?ledger=eu", None, 422, "dunning-levels-missing", "/ledger"),
 ]  # fmt: skip
 
