@@ -347,6 +347,10 @@ async def test_the_lines_as_csv(service: Service) -> None:
         ("from=2026-01-01&to=2026-02-01&tax_number=XX", "unknown-tax-number", "/tax_number"),
         ("from=2026-01-01&to=2026-02-01", "unknown-tax-number", "/tax_number"),
         ("from=yesterday&to=2026-02-01", "malformed", "/from"),
+        ("from=0&to=2026-02-01", "malformed", "/from"),
+        ("from=2026-01-01&to=1767225600", "malformed", "/to"),
+        ("from=1899-12-31&to=2026-02-01", "malformed", "/from"),
+        ("from=2026-01-01&to=3000-01-01", "malformed", "/to"),
     ],
 )
 async def test_a_report_that_cannot_be(service: Service, query: str, code: str, pointer: str) -> None:
