@@ -51,7 +51,7 @@ COPIED = {
         select d.* from movements d join postings p on p.organization = d.organization and p.id = d.posting
         join bare.chosen c on p.document = 'invoice/' || c.id""",
     "requests": "select d.* from requests d where d.body is not null order by d.created_at desc limit {count}",
-    "outbox": "select d.* from outbox d order by d.id desc limit 2 * {count}",
+    "outbox": "select d.* from outbox d order by d.id desc limit {count}",
 }
 
 

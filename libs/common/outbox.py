@@ -2,6 +2,8 @@
 
     transaction { effect, outbox.put }  ->  commit  ->  relay: read, publish, remove
 
+* A row is all that one `put` adds, up to a bound: messages that leave together are stored, read and removed together,
+  which costs a tenth of a row for each. Its content is JSON: `[[topic, key, value, [[header, value], ...]], ...]`.
 * What is in the table is not published yet. The relay asks for all of it, never for `id > last`: ids are drawn before
   the commit, so a row with a lower id may appear later. Whoever needs two messages of one key in order locks that
   document before `put`.
@@ -14,7 +16,7 @@
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -33,17 +35,18 @@ log = get_logger(__name__)
 
 DDL: Final = """
 create table outbox (
-    id           bigint generated always as identity primary key,
-    topic        text  not null,
-    key          bytea,
-    value        bytea,
-    headers      text  not null,
-    put_at       timestamptz not null default now()
+    id       bigint generated always as identity primary key,
+    messages bytea   not null,
+    count    integer not null check (count > 0),
+    put_at   timestamptz not null default now()
 );
+alter table outbox alter column messages set storage external;
 """
-"""For a service's migration."""
+"""For a service's migration. Rows live for a moment: they are not worth compressing."""
 
 VALUE_BYTES_MAX: Final = 512 * 1024
+ROW_MESSAGES_MAX: Final = 500
+ROW_BYTES_MAX: Final = 2 * VALUE_BYTES_MAX
 BATCH: Final = 1000
 POLL_S: Final = 0.5
 PACE_S: Final = 0.05
@@ -58,33 +61,60 @@ async def put(connection: Connection, messages: Sequence[Message]) -> None:
     for message in messages:
         if message.value is not None and len(message.value) > VALUE_BYTES_MAX:
             raise OversizeMessage(f"a message of {len(message.value)} bytes for {message.topic} does not fit")
-    await connection.execute(
-        """
-        insert into outbox (topic, key, value, headers)
-        select topic, key, value, headers
-          from unnest($1::text::text[], $2::bytea[], $3::bytea[], $4::text::text[]) with ordinality
-               as message (topic, key, value, headers, place)
-         order by place
-        """,
-        array_text([message.topic for message in messages]),
-        [message.key for message in messages],
-        [message.value for message in messages],
-        array_text([_headers_text(message) for message in messages]),
+    for lot in _lots(messages):
+        await connection.execute(
+            "insert into outbox (messages, count) values ($1, $2)",
+            orjson.dumps([_told(each) for each in lot]),
+            len(lot),
+        )
+
+
+def _lots(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """The messages of each row."""
+    start, size = 0, 0
+    for place, message in enumerate(messages):
+        more = len(message.value or b"")
+        if place > start and (place - start == ROW_MESSAGES_MAX or size + more > ROW_BYTES_MAX):
+            yield messages[start:place]
+            start, size = place, 0
+        size += more
+    if start < len(messages):
+        yield messages[start:]
+
+
+def _told(message: Message) -> tuple[object, ...]:
+    """A message as JSON takes it. Bytes are told as Latin-1, in which all of them are something; JSON stays legible."""
+    key, value = message.key, message.value
+    return (
+        message.topic,
+        None if key is None else key.decode("latin-1"),
+        None if value is None else value.decode("latin-1"),
+        [(name, content.decode("latin-1")) for name, content in message.headers],
     )
 
 
-def _headers_text(message: Message) -> str:
-    return orjson.dumps([(name, value.decode()) for name, value in message.headers]).decode()
+def _heard(topic: str, key: str | None, value: str | None, headers: Sequence[tuple[str, str]]) -> Message:
+    return Message(
+        topic,
+        None if key is None else key.encode("latin-1"),
+        None if value is None else value.encode("latin-1"),
+        [(name, content.encode("latin-1")) for name, content in headers],
+    )
 
 
-def _message(row: asyncpg.Record) -> Message:
-    headers = [(name, value.encode()) for name, value in orjson.loads(row["headers"])]
-    return Message(row["topic"], row["key"], row["value"], headers)
-
-
-async def unpublished(connection: Connection, limit: int) -> list[asyncpg.Record]:
-    """The oldest rows: id, topic, key, value, headers."""
-    return await connection.fetch("select id, topic, key, value, headers from outbox order by id limit $1", limit)
+async def unpublished(connection: Connection, limit: int) -> list[tuple[int, list[Message]]]:
+    """The oldest rows with their messages: so many that there are `limit` messages, or all."""
+    rows = await connection.fetch(
+        """
+        select id, messages
+          from (select id, messages, sum(count) over (order by id) - count as before
+                  from outbox order by id limit $1) as oldest
+         where before < $1
+         order by id
+        """,
+        limit,
+    )
+    return [(row["id"], [_heard(*each) for each in orjson.loads(row["messages"])]) for row in rows]
 
 
 async def remove(connection: Connection, ids: Sequence[int]) -> None:
@@ -93,8 +123,10 @@ async def remove(connection: Connection, ids: Sequence[int]) -> None:
 
 
 async def count(connection: Connection, limit: int = 100_000) -> int:
-    """How many rows wait, counted to `limit`."""
-    waiting: int = await connection.fetchval("select count(*) from (select from outbox limit $1) as waiting", limit)
+    """How many messages wait, those of the oldest `limit` rows."""
+    waiting: int = await connection.fetchval(
+        "select coalesce(sum(count), 0)::bigint from (select count from outbox order by id limit $1) as waiting", limit
+    )
     return waiting
 
 
@@ -162,13 +194,15 @@ class Relay:
             if not self._locked:
                 return 0
         rows = await unpublished(connection, self._batch)
-        metrics.OUTBOX_UNPUBLISHED.set(len(rows) if len(rows) < self._batch else await count(connection))
+        messages = [message for _, told in rows for message in told]
+        is_all = len(messages) < self._batch
+        metrics.OUTBOX_UNPUBLISHED.set(len(messages) if is_all else await count(connection))
         if rows:
-            await self._publish([_message(row) for row in rows])
-            await remove(connection, [row["id"] for row in rows])
-        if len(rows) < self._batch:
+            await self._publish(messages)
+            await remove(connection, [id_ for id_, _ in rows])
+        if is_all:
             metrics.OUTBOX_UNPUBLISHED.set(0)
-        return len(rows)
+        return len(messages)
 
     async def stop(self) -> None:
         """Let go of the lock and the connection."""

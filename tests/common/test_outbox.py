@@ -134,7 +134,8 @@ async def test_acknowledged_but_not_removed_is_published_again(dsn: str, pool: d
 
 
 async def test_one_relay_at_a_time_and_another_takes_over(dsn: str, pool: db.Pool) -> None:
-    await put(pool, *(message(b"%d" % number) for number in range(10)))
+    for number in range(10):
+        await put(pool, message(b"%d" % number))
     one, two = Published(), Published()
     first, second = outbox.Relay(dsn, one, name="one", batch=5), outbox.Relay(dsn, two, name="two", batch=5)
     assert [await first.step(), await second.step()] == [5, 0]
@@ -183,6 +184,19 @@ async def test_while_commits_follow_one_another_rounds_are_paced(dsn: str, pool:
     assert rounds == [1, 4]
 
 
+async def test_messages_of_one_put_share_rows_up_to_a_bound(pool: db.Pool) -> None:
+    await put(pool)
+    many = [message(b"%d" % number) for number in range(outbox.ROW_MESSAGES_MAX + 1)]
+    large = [message(b"x" * outbox.VALUE_BYTES_MAX) for _ in range(3)]
+    await put(pool, *many, *large)
+    async with pool.acquire() as connection:
+        rows = await outbox.unpublished(connection, 10_000)
+        assert [len(told) for _, told in rows] == [outbox.ROW_MESSAGES_MAX, 2, 2]
+        assert [each for _, told in rows for each in told] == [*many, *large]
+        assert [len(told) for _, told in await outbox.unpublished(connection, 1)] == [outbox.ROW_MESSAGES_MAX]
+        assert await outbox.count(connection) == len(many) + len(large)
+
+
 async def test_an_oversize_message_is_refused_when_it_is_put(pool: db.Pool) -> None:
     with pytest.raises(OversizeMessage):
         await put(pool, message(b"x" * (512 * 1024 + 1)))
@@ -194,7 +208,7 @@ async def test_published_messages_are_removed(dsn: str, pool: db.Pool) -> None:
     await relay.step()
     await put(pool, message(b"3"))
     async with pool.acquire() as connection:
-        assert [row["value"] for row in await outbox.unpublished(connection, 10)] == [b"3"]
+        assert [each.value for _, told in await outbox.unpublished(connection, 10) for each in told] == [b"3"]
         assert await outbox.count(connection) == 1
     await relay.stop()
 

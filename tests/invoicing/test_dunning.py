@@ -14,7 +14,7 @@ import pytest
 
 from libs.common.clock import now
 from libs.common.db import Pool, transaction
-from libs.common.events_invoicing import DUNNING_SENT
+from libs.common.events_invoicing import DUNNING_SENT, INVOICING
 from services.invoicing.catalog import MappingWish, put_mapping
 from services.invoicing.customers import CustomerWish, create_customer, erase_customer
 from services.invoicing.dunning import Run, run_dunning
@@ -87,8 +87,10 @@ async def test_a_run_raises_what_is_overdue_and_says_so_once(service: Service) -
     assert [await level(service, each) for each in (late, early, later)] == [1, 0, 1]
     assert (await of(service, f"/customers/{service.acme.customer}"))["dunning_level"] == 1
     assert (await run(service))["letters"] == []
-    outbox = await service.acme.all("select value, headers from outbox where headers like $1", f"%{DUNNING_SENT.name}%")
-    facts = [DUNNING_SENT.adapter.validate_json(row["value"]) for row in outbox]
+    said = [
+        each for each in await service.acme.told(INVOICING) if ("ce_type", DUNNING_SENT.name.encode()) in each.headers
+    ]
+    facts = [DUNNING_SENT.adapter.validate_json(each.value or b"") for each in said]
     assert sorted((fact.number, fact.level, fact.sent_on) for fact in facts) == [
         (late["number"], 1, TODAY), (later["number"], 1, TODAY),
     ]  # fmt: skip

@@ -9,7 +9,8 @@ import pytest
 
 from libs.common.clock import now
 from libs.common.db import Pool, transaction
-from libs.common.events import ENTRY_WANTED, EVENT_TYPES, REVERSAL_WANTED
+from libs.common.events import ENTRY_WANTED, EVENT_TYPES, REQUESTS, REVERSAL_WANTED
+from libs.common.events_invoicing import INVOICING
 from services.invoicing.asking import Done
 from services.invoicing.catalog import MappingWish, put_mapping
 from services.invoicing.catalog_store import Mapped
@@ -21,9 +22,8 @@ from tests.invoicing.trading import LEDGER, ORGANIZATION, Company, body_of, comp
 
 async def _sent(acme: Company, type_: str = ENTRY_WANTED.name) -> list[dict[str, Any]]:
     """Requests in the outbox, oldest first."""
-    rows = await acme.all("select headers, value from outbox where topic = 'ledger.requests.v1' order by id")
-    types = [dict(orjson.loads(row["headers"]))["ce_type"] for row in rows]
-    return [body_of(row["value"]) for row, found in zip(rows, types, strict=True) if found == type_]
+    asked = await acme.told(REQUESTS)
+    return [body_of(each.value or b"") for each in asked if dict(each.headers)["ce_type"] == type_.encode()]
 
 
 async def _states(acme: Company) -> dict[str, str]:
@@ -181,8 +181,8 @@ async def test_what_is_not_answered_is_sent_again_byte_by_byte_and_ever_later(wr
     for wait, count in ((RESEND_FIRST / 2, 0), (RESEND_FIRST, 1), (RESEND_FIRST * 2, 0), (RESEND_FIRST * 3, 1)):
         async with transaction(writer) as connection:
             assert await resend_due(connection, asked_at + wait + timedelta(milliseconds=1)) == count, wait
-    rows = await acme.all("select value, headers from outbox where topic = 'ledger.requests.v1' order by id")
-    sent = [(row["value"], dict(orjson.loads(row["headers"]))["ce_id"]) for row in rows if b"invoice/" in row["value"]]
+    asked = [(each.value or b"", dict(each.headers)["ce_id"]) for each in await acme.told(REQUESTS)]
+    sent = [each for each in asked if b"invoice/" in each[0]]
     assert (len(sent), len(set(sent))) == (3, 1)
     await acme.post_all()
     async with transaction(writer) as connection:
@@ -198,12 +198,12 @@ async def test_facts_say_what_happened_in_the_words_of_their_schemas(writer: Poo
     await acme.record(payment("2.00", "p-3"))
     (third,) = await acme.requested()
     await acme.answer([refused(third["id"])])
-    rows = await acme.all("select key, value, headers from outbox where topic = 'invoicing.events.v1' order by id")
+    messages = await acme.told(INVOICING)
     told = []
-    for row in rows:
-        event_type = EVENT_TYPES[dict(orjson.loads(row["headers"]))["ce_type"]]
-        fact = event_type.adapter.validate_json(row["value"])
-        told.append((event_type.name.split(".")[1], row["key"].decode(), fact))
+    for each in messages:
+        event_type = EVENT_TYPES[dict(each.headers)["ce_type"].decode()]
+        fact = event_type.adapter.validate_json(each.value or b"")
+        told.append((event_type.name.split(".")[1], (each.key or b"").decode(), fact))
     assert [name for name, _, _ in told] == [
         "invoice-issued", "invoice-paid", "payment-posted", "payment-posted", "payment-needs-attention",
     ]  # fmt: skip
@@ -211,5 +211,5 @@ async def test_facts_say_what_happened_in_the_words_of_their_schemas(writer: Poo
     assert (told[1][1], paid.status, paid.paid, paid.open) == (str(made["id"]), "part-paid", "50.00", "70.00")
     assert {key for _, key, _ in told[2:4]} > {str(second["id"])}
     assert told[4][2].code == "unknown-account"
-    ids = [dict(orjson.loads(row["headers"]))["ce_id"] for row in rows]
+    ids = [dict(each.headers)["ce_id"] for each in messages]
     assert len(set(ids)) == len(ids)

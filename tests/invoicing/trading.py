@@ -10,9 +10,11 @@ from uuid import UUID
 
 import orjson
 
+from libs.common import outbox
 from libs.common.clock import now
 from libs.common.db import Pool, transaction
 from libs.common.errors import Rejection
+from libs.common.messages import Message
 from libs.common.money import ISO_4217
 from libs.common.sealing import Sealer
 from services.invoicing.asking import Done
@@ -61,6 +63,12 @@ class Company:
             "issued_on": DAY, "lines": (line,), "issue": True, **more,
         }  # fmt: skip
         return InvoiceWish(**wanted)
+
+    async def told(self, topic: str) -> list[Message]:
+        """What waits in the outbox for a topic, oldest first."""
+        async with self.pool.acquire() as connection:
+            rows = await outbox.unpublished(connection, 10_000)
+        return [message for _, messages in rows for message in messages if message.topic == topic]
 
     async def make(self, *wishes: InvoiceWish) -> list[Done | Rejection]:
         """Makes invoices in one transaction."""

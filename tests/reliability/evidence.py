@@ -168,7 +168,7 @@ async def read_receivables(stack: Stack, organization: str) -> Receivables:
             )
             waiting = await connection.fetchval(
                 "select (select count(*) from parked where organization = $1 and state = 'waiting')"
-                " + (select count(*) from outbox)",
+                " + (select coalesce(sum(count), 0) from outbox)",
                 organization,
             )
     finally:

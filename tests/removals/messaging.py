@@ -54,10 +54,8 @@ MESSAGING = [
         "outbox-removed-before-published",
         "A message counts as published when Kafka acknowledged it.",
         OUTBOX,
-        "            await self._publish([_message(row) for row in rows])\n"
-        '            await remove(connection, [row["id"] for row in rows])\n',
-        '            await remove(connection, [row["id"] for row in rows])\n'
-        "            await self._publish([_message(row) for row in rows])\n",
+        "            await self._publish(messages)\n            await remove(connection, [id_ for id_, _ in rows])\n",
+        "            await remove(connection, [id_ for id_, _ in rows])\n            await self._publish(messages)\n",
         (
             LEAVING + "test_what_kafka_did_not_acknowledge_stays",
             LEAVING + "test_acknowledged_but_not_removed_is_published_again",
