@@ -6,7 +6,9 @@ most texts as PostgreSQL reads them in an array, and orjson writes a column in o
 """
 
 from collections.abc import Collection, Sequence
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -18,9 +20,9 @@ def array_text(column: Sequence[Any]) -> str:
     ('{"a",null,"b\\\\""}', '{1,100000000000000000000}')
     """
     try:
-        written = orjson.dumps(column)
+        written = orjson.dumps(column, default=_as_text)
     except TypeError:
-        return f"{{{','.join(map(_element, column))}}}"  # an integer of more than 64 bits, a decimal
+        return f"{{{','.join(map(_element, column))}}}"  # an integer of more than 64 bits
     if b"\\" in written:
         return f"{{{','.join(map(_element, column))}}}"
     return f"{{{written[1:-1].decode()}}}"
@@ -33,6 +35,13 @@ def array_columns(rows: Sequence[tuple[Any, ...]], count: int = 0, *, bytes_at: 
     """
     columns = zip(*rows, strict=True) if rows else [()] * count
     return [list(column) if place in bytes_at else array_text(column) for place, column in enumerate(columns)]
+
+
+def _as_text(value: Any) -> str:
+    """What JSON has no word for: ids as asyncpg gives them, decimals."""
+    if isinstance(value, UUID | Decimal):
+        return str(value)
+    raise TypeError(type(value))
 
 
 def _element(value: Any) -> str:

@@ -7,6 +7,7 @@ The classes are plain dataclasses: the edges check JSON straight into them (`__p
 
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID, uuid5
 
@@ -41,11 +42,13 @@ RECORD_BYTES_MAX = 512 * 1024
 _NAMESPACE = UUID("5f3c1d52-7f0a-5e6b-9d0e-1c0a6f5a4b21")
 
 
+@lru_cache(maxsize=10_000)
 def organization_id(slug: str) -> UUID:
     """The id every service derives from an organization's slug (slugs are immutable)."""
     return uuid5(_NAMESPACE, slug)
 
 
+@lru_cache(maxsize=10_000)
 def ledger_id(organization: str, ledger: str) -> UUID:
     """The id every service derives from an organization's slug and a ledger's code; the Kafka key of its topics."""
     return uuid5(organization_id(organization), ledger)

@@ -10,11 +10,11 @@ currency it is owed in. STANDARD is the mapping a new ledger may begin with, and
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
 from libs.common.errors import Fault, Rejection
 from libs.common.journal import AccountRequest, AccountType, Heading, Side
+from libs.common.values import value
 from services.invoicing.rejections import reject
 
 Role = Literal[
@@ -74,7 +74,7 @@ def books_currency(role: Role, currency: str, mapping: Mapping, functional: str)
     return functional
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StandardAccount:
     """An account of a standard chart that plays a role."""
 

@@ -14,12 +14,13 @@ it was. Pure, and the same for any order of its arguments.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
+from itertools import accumulate
 from typing import NamedTuple
 
 from libs.common.errors import Fault, Rejection
 from libs.common.money import Currency, to_text
+from libs.common.values import value
 from services.invoicing.early_payment import missing
 from services.invoicing.rejections import reject
 
@@ -32,7 +33,7 @@ SHORT_NAME = 4
 _WORD = re.compile(r"[^\W_]+")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OpenInvoice:
     """An invoice that is owed, as far as placing a payment goes. `open`, and the discount that it may take, in minor
     units."""
@@ -48,7 +49,7 @@ class OpenInvoice:
     discount: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Placement:
     """Where a payment goes: `allocations` (invoice id, amount), what is left, and the discounts that it takes.
 
@@ -80,19 +81,40 @@ def plain(name: str) -> str:
     return "".join(_WORD.findall(name)).upper()
 
 
-def names_in(reference: str) -> frozenset[str]:
-    """Every `plain` name that the reference may be naming: what numbers and creditor references are looked up by."""
-    return frozenset(name.plain for name in _names(reference))
-
-
-def _names(reference: str) -> Iterator[_Name]:
-    words = [word.upper() for word in _WORD.findall(reference)[:WORDS_MAX]]
+def names_in(reference: str, digits_min: int = 0) -> frozenset[str]:
+    """Every `plain` name that the reference may be naming, of those with so many digits: what numbers and creditor
+    references are looked up by."""
+    words = _words(reference)
+    digits = [sum(map(str.isdigit, word)) for word in words]
+    names: set[str] = set()
     for start in range(len(words)):
-        name = ""
-        for count, word in enumerate(words[start : start + WORDS_OF_A_NAME_MAX], 1):
-            name += word
-            if len(name) >= SHORT_NAME or count == len(words):
-                yield _Name(start, count, name)
+        name, count = "", 0
+        for place in range(start, min(start + WORDS_OF_A_NAME_MAX, len(words))):
+            name += words[place]
+            count += digits[place]
+            if count >= digits_min and (len(name) >= SHORT_NAME or place - start + 1 == len(words)):
+                names.add(name)
+    return frozenset(names)
+
+
+def _words(reference: str) -> list[str]:
+    return [word.upper() for word in _WORD.findall(reference)[:WORDS_MAX]]
+
+
+def _stretches(reference: str, names: Iterable[str]) -> Iterator[_Name]:
+    """Where these `plain` names stand in the reference as words of their own."""
+    words = _words(reference)
+    text = "".join(words)
+    at_word = {start: number for number, start in enumerate(accumulate(map(len, words), initial=0))}
+    for name in names:
+        at = text.find(name)
+        while at >= 0:
+            first, last = at_word.get(at), at_word.get(at + len(name))
+            if first is not None and last is not None:
+                says_something = len(name) >= SHORT_NAME or last - first == len(words)
+                if says_something and last - first <= WORDS_OF_A_NAME_MAX:
+                    yield _Name(first, last - first, name)
+            at = text.find(name, at + 1)
 
 
 def named(reference: str | None, invoices: Iterable[OpenInvoice]) -> list[OpenInvoice]:
@@ -103,8 +125,7 @@ def named(reference: str | None, invoices: Iterable[OpenInvoice]) -> list[OpenIn
     for invoice in invoices:
         for own in {plain(invoice.number), plain(invoice.creditor_reference or "")} - {""}:
             by_name.setdefault(own, []).append(invoice)
-    known = [name for name in _names(reference) if name.plain in by_name]
-    known.sort(key=lambda name: (-len(name.plain), name.start))
+    known = sorted(_stretches(reference, by_name), key=lambda name: (-len(name.plain), name.start))
     taken: set[int] = set()
     found: list[tuple[int, OpenInvoice]] = []
     for name in known:
@@ -180,7 +201,7 @@ def _reason(
 # --- money that goes back ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Kept:
     """What is left of a payment: not placed, in the customer's credit, and on invoices (allocation id, amount),
     the oldest allocation first."""

@@ -6,7 +6,7 @@ A ledger without settings has no functional currency yet: whatever is to be book
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import field
 from datetime import date
 from decimal import Decimal, localcontext
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
 from libs.common.money import ISO_4217
+from libs.common.values import value
 from services.invoicing.catalog_store import LedgerKey, LedgerTerms, ledger_terms
 from services.invoicing.entry_drafts import RATE_DECIMALS, Books
 from services.invoicing.rates_store import DayRate, rates_on
@@ -29,15 +30,22 @@ class BooksKey(NamedTuple):
     on: date
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Bookkeeping:
     """Ledgers' terms, and rates by organization and day."""
 
     terms: Mapping[LedgerKey, LedgerTerms]
     rates: Mapping[tuple[str, date], Mapping[str, Decimal]]
+    known: dict[BooksKey, Books | Rejection] = field(default_factory=dict, compare=False)
 
     def books(self, key: BooksKey) -> Books | Rejection:
-        """What the rules have to know for one document."""
+        """What the rules have to know for one document; many ask for the same."""
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = self._books(key)
+        return found
+
+    def _books(self, key: BooksKey) -> Books | Rejection:
         terms = self.terms[key.organization, key.ledger]
         functional = ISO_4217.get(terms.functional_currency)
         if functional is None:

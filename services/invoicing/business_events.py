@@ -1,12 +1,12 @@
 """What the posting rules are told of a business event, as plain values. Amounts are minor units."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
 from libs.common.journal import Rate
 from libs.common.money import Currency
+from libs.common.values import value
 from services.invoicing.account_roles import Role
 from services.invoicing.arithmetic import Totals
 from services.invoicing.cash_basis import TaxStanding
@@ -16,7 +16,7 @@ from services.invoicing.entry_drafts import Part
 PlaceRole = Literal["bank", "processor-clearing"]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Occasion:
     """What is said of an event: its words in the books, its day, and the currency its amounts are in."""
 
@@ -25,7 +25,7 @@ class Occasion:
     currency: Currency
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Place:
     """Where money comes in or goes out: a bank account or what a processor holds for us."""
 
@@ -33,7 +33,7 @@ class Place:
     account: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Owed:
     """An amount under a role that names a party: on an invoice, not placed yet, ours to give back, or promised."""
 
@@ -42,7 +42,7 @@ class Owed:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class IssuedInvoice:
     """`customer` is the party of what is owed."""
 
@@ -52,7 +52,7 @@ class IssuedInvoice:
     totals: Totals
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class CreditNote:
     """A credit note, or an early-payment discount, on an invoice.
 
@@ -69,7 +69,7 @@ class CreditNote:
     standing: TaxStanding | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Placed:
     """`amount` of an invoice settled, in the invoice's currency; `paid` is what was paid for it, where that differs."""
 
@@ -79,7 +79,7 @@ class Placed:
     paid: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """A payment and where it went: amount = placed + unapplied + to_credit, the fee inside it.
 
@@ -100,7 +100,7 @@ class Receipt:
     due: Sequence[Part] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class MoneyBack:
     """Money that goes back to who paid it, from where it was (`allocating.unwind`), and what that costs on top."""
 

@@ -8,14 +8,14 @@ piles up, and an invoice that is settled, credited or given up leaves nothing un
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from libs.common.money import Currency, Rounding, round_ratio
+from libs.common.values import value
 from services.invoicing.drafts import TaxTerms
 from services.invoicing.entry_drafts import Part
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TaxRow:
     """Tax of one kind, in minor units of the currency it is booked in."""
 
@@ -24,7 +24,7 @@ class TaxRow:
     currency: Currency
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TaxStanding:
     """What is left of an invoice: `total` less credit notes, discounts and write-offs, and `paid` of it.
 

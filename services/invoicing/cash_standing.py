@@ -9,11 +9,12 @@ for a rate, its tax is not booked and nobody can say what of it is due: what set
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from uuid import UUID
 
 from libs.common.db import Connection
 from libs.common.errors import Rejection
+from libs.common.values import value
 from services.invoicing.bookkeeping import Bookkeeping
 from services.invoicing.cash_basis import TaxRow, TaxStanding, tax_parts
 from services.invoicing.domain import Amounts, Standing
@@ -27,7 +28,7 @@ from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CashTax:
     """Rows of tax by invoice, and what of its credit notes became customer credit; empty on accrual basis.
 

@@ -11,7 +11,6 @@ allocations go with the caller's own, for the guard compares them with the invoi
 """
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -21,6 +20,7 @@ import orjson
 from libs.common.clock import derived_id
 from libs.common.db import Connection
 from libs.common.errors import Rejection
+from libs.common.values import value
 from services.invoicing import domain, entries, invoice_store, note_store, settlement_store
 from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
 from services.invoicing.business_events import CreditNote, IssuedInvoice
@@ -39,7 +39,7 @@ from services.invoicing.rows import Row
 from services.invoicing.settlement_store import DiscountRow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class DiscountWish:
     """`amount` off an invoice, whose amounts are `before` it, for money that came on `paid_on`."""
 
@@ -51,7 +51,7 @@ class DiscountWish:
     payment: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Cause:
     """What discounts are taken or lost for: when that was told, and its name. Their ids follow from it, so that they
     are the same in a replay."""

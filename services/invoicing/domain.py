@@ -9,11 +9,12 @@ rejection. Amounts are minor units. *Overdue* is no status: it is an open amount
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Literal, get_args
 
 from libs.common.errors import Fault, Rejection
 from libs.common.money import Currency, to_text
+from libs.common.values import value
 from services.invoicing.rejections import reject
 
 Status = Literal["draft", "issued", "part-paid", "paid", "credited", "void", "written-off"]
@@ -26,7 +27,7 @@ OWED: Final[frozenset[Status]] = frozenset({"issued", "part-paid", "paid", "cred
 """On these the open amount is a receivable; a draft is not owed yet, a void invoice is owed no more."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Amounts:
     """Minor units of the invoice's currency; none is negative, and the three together are at most the total."""
 
@@ -44,7 +45,7 @@ class Amounts:
         return self.total - self.paid - self.credited - self.written_off
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Standing:
     """An invoice as the rules see it."""
 

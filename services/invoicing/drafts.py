@@ -6,13 +6,13 @@ categories are EN 16931's (BR-S-05 and its like for the other categories: which 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Literal, get_args
 
 from libs.common.errors import Fault, Rejection
 from libs.common.money import AMOUNT_MAX, Currency, to_text
+from libs.common.values import value
 from services.invoicing.rejections import PRECEDENCE, reject
 
 TaxCategory = Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]
@@ -33,7 +33,7 @@ _WITH_REASON = frozenset({"E", "AE", "K", "G", "O"})
 _HUNDRED = Decimal(100)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TaxTerms:
     """One tax on a line. `rate` in percent. `name` tells taxes of one category and rate apart ("GST", "QST"); a
     `compound` tax is taken on the line and the other taxes on it."""
@@ -46,7 +46,7 @@ class TaxTerms:
     compound: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class LineDraft:
     """One line. `unit_price` is for `base_quantity` units; `allowance` is taken off after the percent, in minor units
     and in the direction of the line: a return of what was sold with an allowance gives that much less back."""
@@ -70,7 +70,7 @@ class LineDraft:
         return (self.tax, *self.further_taxes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Draft:
     """An invoice before it is added up. `discount` is off the whole document in minor units (with tax where the prices
     include it); `cash_rounding` is the smallest coin in minor units, 0 for none."""

@@ -9,18 +9,18 @@ is a part payment. Amounts are minor units.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 from libs.common.errors import Fault, Rejection
 from libs.common.money import Currency, Rounding, round_ratio, to_text
+from libs.common.values import value
 from services.invoicing.domain import Amounts
 from services.invoicing.rejections import reject
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Terms:
     """`percent` off where it is paid within `within_days` of the invoice's day."""
 
@@ -55,7 +55,7 @@ def kept_terms(content: Mapping[str, Any] | None) -> Terms | None:
     return None if content is None else Terms(Decimal(content["percent"]), content["within_days"])
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class EarlyPayment:
     """An invoice's terms with what it takes to know what they allow; `taken` is the discount that stands on it."""
 

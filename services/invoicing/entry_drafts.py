@@ -9,7 +9,7 @@ Nothing is asked for with an amount of zero, and what falls on one account, part
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date
 from decimal import Decimal, localcontext
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from uuid import UUID
 from libs.common.errors import Fault, Rejection
 from libs.common.journal import OTHER_SIDE, EntryKind, Rate, Side, position_codes
 from libs.common.money import Currency, Rounding, convert, to_text
+from libs.common.values import value
 from services.invoicing.account_roles import CONTROLLED, TIED, Role, books_currency, resolve
 from services.invoicing.account_roles import Mapping as AccountMapping
 from services.invoicing.drafts import TaxTerms
@@ -28,7 +29,7 @@ RATE_DECIMALS = 20
 """What a rate of an entry may have."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Books:
     """What the rules have to know of a ledger.
 
@@ -41,7 +42,7 @@ class Books:
     rates: Mapping[str, Decimal] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Part:
     """What one event moves under one role: `amount` in minor units, debit positive.
 
@@ -57,7 +58,7 @@ class Part:
     line: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RuleLine:
     """One line of an entry draft: a positive amount on one side."""
 
@@ -70,7 +71,7 @@ class RuleLine:
     tax: TaxTerms | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class EntryDraft:
     """An entry before its accounts are known. A document asks once for each purpose; without lines there is no need to.
 
@@ -250,13 +251,13 @@ def entry_request(
         if isinstance(code, Rejection):
             return code
         lines.append(_line(line, code))
-    on = draft.effective_on.isoformat()
+    on, id_text = draft.effective_on.isoformat(), str(id_)
     return {
         "organization": organization,
         "ledger": ledger,
-        "idempotency_key": f"{id_}/{attempt}",
+        "idempotency_key": f"{id_text}/{attempt}",
         "document": document,
-        "id": str(id_),
+        "id": id_text,
         "kind": draft.kind,
         "effective_on": on,
         "value_on": on,

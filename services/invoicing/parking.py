@@ -105,7 +105,7 @@ def _parked(told: ToldPayment, rejection: Rejection) -> ParkedMessage:
     facts: Mapping[str, object] = {"detail": rejection.detail, **rejection.facts}
     return ParkedMessage(
         *told.document, told.topic, told.partition, told.offset, told.source, told.event_id, told.type, told.told_at,
-        told.value, told.headers, rejection.code, facts,
+        told.value, told.headers_text, rejection.code, facts,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ The amounts' text becomes minor units here; what is no amount of the currency is
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Final
 
@@ -22,6 +22,7 @@ from libs.common.events_payments import (
     PayoutPaid,
 )
 from libs.common.money import ISO_4217, Currency, to_minor
+from libs.common.values import value
 from services.invoicing.disputes import DisputeEnd, end_dispute
 from services.invoicing.payment_messages import ToldPayment
 from services.invoicing.payment_store import known_payments
@@ -65,7 +66,7 @@ async def apply(connection: Connection, told: Sequence[ToldPayment], now: dateti
     return answers
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Back:
     """Money that goes back, or how a dispute of it ended: of a payment that is still to be looked up."""
 

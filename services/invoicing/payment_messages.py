@@ -1,14 +1,17 @@
 """A payment event as it reached us, over Kafka or by a webhook: what it says, and which document it is about."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import field
 from datetime import datetime
 from typing import Final
 
+import orjson
 from pydantic import ValidationError
 
 from libs.common.errors import Poison
 from libs.common.events_payments import PAYMENT_EVENTS, AnyPaymentEvent, PaymentDisputed, PaymentReceived, PayoutPaid
 from libs.common.problems import faults_of
+from libs.common.values import value
 
 EVENT_BYTES_MAX: Final = 512 * 1024
 """A payout with 5,000 items takes most of it."""
@@ -16,7 +19,7 @@ EVENT_BYTES_MAX: Final = 512 * 1024
 TYPES: Final = {each.name: each for each in PAYMENT_EVENTS}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ToldPayment:
     """One event: who told it when under which id, the record it came in, and what it says.
 
@@ -32,13 +35,20 @@ class ToldPayment:
     topic: str = ""
     partition: int = 0
     offset: int = 0
-    headers: str = "[]"
+    headers: Sequence[tuple[str, bytes]] = ()
     traceparent: str | None = None
+    document: tuple[str, str] = field(init=False)
+    """Organization and document: what must be heard in order, and waits together."""
+
+    def __post_init__(self) -> None:
+        """The document follows from the event; it is asked for often, so it is made once."""
+        object.__setattr__(self, "document", (self.event.organization, document_of(self.event)))
 
     @property
-    def document(self) -> tuple[str, str]:
-        """Organization and document: what must be heard in order, and waits together."""
-        return self.event.organization, document_of(self.event)
+    def headers_text(self) -> str:
+        """The headers as they are kept with a message that waits."""
+        told = [(name, content.decode(errors="replace")) for name, content in self.headers if content]
+        return orjson.dumps(told).decode().replace("\\u0000", "")
 
     @property
     def unblocks(self) -> frozenset[str]:

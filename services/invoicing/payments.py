@@ -29,7 +29,7 @@ from services.invoicing.invoice_store import AmountsRow, InvoiceKey
 from services.invoicing.invoices import issue_posting
 from services.invoicing.payment_store import AllocationRow, CreditKey, PaymentRow
 from services.invoicing.placing import Placed, Receivables, ReceivedPayment, books_key, place_payments
-from services.invoicing.posting_requests import PARTS, PostingWish, Prepared, document_name, prepare, want
+from services.invoicing.posting_requests import PARTS, PostingWish, Prepared, prepare, want
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
 
@@ -39,9 +39,20 @@ __all__ = ["ReceivedPayment", "Recorded", "changed_row", "record_payments", "sto
 class Recorded(NamedTuple):
     """A payment as it is stored; `is_new` is False where it was recorded before."""
 
-    row: Row
-    allocations: Sequence[Row]
+    kept: PaymentRow | Row
+    allocated: Sequence[AllocationRow]
     is_new: bool
+
+    @property
+    def row(self) -> Row:
+        """Its row, by name."""
+        kept = self.kept
+        return {**kept._asdict(), "refunded": 0, "version": 1} if isinstance(kept, PaymentRow) else kept
+
+    @property
+    def allocations(self) -> list[Row]:
+        """What it settled when it was recorded, by name."""
+        return [each._asdict() for each in self.allocated]
 
 
 async def record_payments(
@@ -101,14 +112,14 @@ def _again(payment: ReceivedPayment, row: Row) -> Recorded | Rejection:
     return Recorded(row, [], is_new=False)
 
 
-def _posting(placed: Placed, row: PaymentRow, receivables: Receivables, books: Bookkeeping) -> Prepared:
+def _posting(placed: Placed, receivables: Receivables, books: Bookkeeping) -> Prepared:
     """What the ledger is asked for a payment; it waits for the newest issue among its invoices."""
     payment, allocations = placed.payment, placed.allocations
     rows = [receivables.rows[payment.organization, invoice] for invoice, _ in allocations]
     newest = max(rows, key=lambda row: (row["created_at"], row["id"]), default=None)
     keys = [(payment.organization, invoice) for invoice, _ in allocations]
     draft = receivables.tax.unknown(keys) or entries.payment_entry(
-        row._asdict(),
+        _received(placed),
         allocations,
         [row["customer"] for row in rows],
         books.books(books_key(payment)),
@@ -118,7 +129,7 @@ def _posting(placed: Placed, row: PaymentRow, receivables: Receivables, books: B
     wish = PostingWish(
         organization=payment.organization,
         ledger=payment.ledger,
-        document=document_name("payment", payment.id),
+        document=payment.document,
         purpose="payment",
         created_at=payment.created_at,
         draft=draft,
@@ -127,15 +138,33 @@ def _posting(placed: Placed, row: PaymentRow, receivables: Receivables, books: B
     return prepare(wish, books)
 
 
+def _received(placed: Placed) -> Row:
+    """What the posting rules ask of a payment's row."""
+    payment = placed.payment
+    return {
+        "id": payment.id,
+        "payment_id": payment.payment_id,
+        "customer": placed.customer,
+        "account": payment.account,
+        "provider": payment.provider,
+        "method": payment.method,
+        "currency": payment.currency.code,
+        "amount": payment.amount,
+        "fee": payment.fee,
+        "unapplied": placed.unapplied,
+        "to_credit": placed.to_credit,
+        "received_on": payment.received_on,
+    }
+
+
 async def _store(
     connection: Connection, placed: Sequence[Placed], receivables: Receivables, books: Bookkeeping, now: datetime
 ) -> dict[tuple[str, str, str], Recorded]:
     """Payments, what stands on invoices, allocations, customer credit, postings, facts: in this order."""
-    bare = [_row(each) for each in placed]
-    postings = [_posting(each, row, receivables, books) for each, row in zip(placed, bare, strict=True)]
+    postings = [_posting(each, receivables, books) for each in placed]
     rows = [
-        row._replace(posting=posting.posting, receipt=_receipt(each, posting, receivables))
-        for each, row, posting in zip(placed, bare, postings, strict=True)
+        _row(each, posting.posting, _receipt(each, posting, receivables))
+        for each, posting in zip(placed, postings, strict=True)
     ]
     await payment_store.insert_payments(connection, rows)
     discounted = await _discounted(connection, placed, receivables, now)
@@ -156,13 +185,11 @@ async def _store(
     await payment_store.move_credit(connection, credit)
     await want(connection, [*postings, *(each.posting for each in discounted)], now)
     await put(connection, [*_facts(placed, receivables, now), *_discount_facts(discounted, receivables, now)])
-    by_payment: dict[UUID, list[Row]] = {}
+    by_payment: dict[UUID, list[AllocationRow]] = {}
     for allocation in allocations:
-        by_payment.setdefault(allocation.source_id, []).append(allocation._asdict())
+        by_payment.setdefault(allocation.source_id, []).append(allocation)
     return {
-        each.payment.name: Recorded(
-            {**row._asdict(), "refunded": 0, "version": 1}, by_payment.get(row.id, []), is_new=True
-        )
+        each.payment.name: Recorded(row, by_payment.get(row.id, ()), is_new=True)
         for each, row in zip(placed, rows, strict=True)
     }
 
@@ -201,8 +228,8 @@ def _discount_facts(discounted: Sequence[Discounted], receivables: Receivables, 
     ]  # fmt: skip
 
 
-def _row(placed: Placed) -> PaymentRow:
-    """A payment's row, before anything is asked of the ledger."""
+def _row(placed: Placed, posting: str, receipt: str | None) -> PaymentRow:
+    """A payment's row."""
     payment = placed.payment
     return PaymentRow(
         organization=payment.organization,
@@ -222,9 +249,9 @@ def _row(placed: Placed) -> PaymentRow:
         unapplied=placed.unapplied,
         to_credit=placed.to_credit,
         unapplied_party=entries.unapplied_party(placed.customer, payment.id) if placed.unapplied else None,
-        receipt=None,
+        receipt=receipt,
         reason=placed.reason,
-        posting="none",
+        posting=posting,
         client_ref=payment.client_ref,
         created_at=payment.created_at,
     )

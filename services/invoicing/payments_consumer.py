@@ -11,11 +11,9 @@ batch is one transaction, whatever its size, so a payment is stored with its req
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-import orjson
 from aiokafka import ConsumerRecord
 
 from libs.common import metrics
@@ -27,6 +25,7 @@ from libs.common.errors import Poison
 from libs.common.events_payments import PAYMENTS, AnyPaymentEvent, payment_key
 from libs.common.listening import Ear, Together, advance_all
 from libs.common.telemetry import get_logger, start_span
+from libs.common.values import value
 from services.invoicing.parking import Apply, Taken, take
 from services.invoicing.payment_messages import TYPES, ToldPayment, id_in_key, read_event
 
@@ -37,7 +36,7 @@ BATCH_RECORDS: Final = 1_000
 LINKS_MAX: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HeardPayment:
     """A payment event and the attributes it came with; `event` is None where the type is not known."""
 
@@ -116,10 +115,9 @@ def _told(item: Decoded[HeardPayment]) -> ToldPayment | None:
     heard, record = item.value, item.record
     if heard.event is None:
         return None
-    headers = orjson.dumps([(name, content.decode(errors="replace")) for name, content in record.headers if content])
     return ToldPayment(
         heard.event, heard.type, heard.source, heard.event_id, heard.told_at, record.value, record.topic,
-        record.partition, record.offset, headers.decode().replace("\\u0000", ""), heard.traceparent,
+        record.partition, record.offset, record.headers, heard.traceparent,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ Each payment sees what those before it left open. Nothing is written here; `Rece
 after the last one, and each `Placed` where its payment's money is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Final
@@ -17,6 +17,7 @@ from libs.common.clock import derived_id
 from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
 from libs.common.money import Currency, to_text
+from libs.common.values import value
 from services.invoicing import customer_store, domain, invoice_store, payment_store
 from services.invoicing.allocating import OpenInvoice, allocate, names_in
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
@@ -37,7 +38,7 @@ DIGITS_OF_A_NUMBER_MIN: Final = 10
 """A year and six digits of a serial (`invoices.number_of`); a creditor reference is made of a number."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class ReceivedPayment:
     """Money that came in. `amount` is what the payer paid, in minor units, the fee inside it. `created_at` is when its
     event was made, from which ids are derived. `customer` is an id or an external id; `on_invoices` places it by hand.
@@ -60,12 +61,14 @@ class ReceivedPayment:
     on_invoices: tuple[tuple[UUID, int | None], ...] = ()
     name: tuple[str, str, str] = field(init=False)
     id: UUID = field(init=False)
+    document: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Name and id follow from the rest; they are asked for often, so they are made once."""
         id_ = derived_id(self.created_at, self.organization, "invoicing", f"{self.provider}/{self.payment_id}")
         object.__setattr__(self, "name", (self.organization, self.provider, self.payment_id))
         object.__setattr__(self, "id", id_)
+        object.__setattr__(self, "document", f"payment/{id_}")
 
 
 @dataclass(slots=True)
@@ -90,11 +93,13 @@ class Receivables:
 
     rows: dict[InvoiceKey, Row]
     standings: dict[InvoiceKey, domain.Standing]
-    words: Mapping[str, Sequence[str]]
+    words: Mapping[str, Collection[str]]
     by_word: Mapping[tuple[str, str, str], Sequence[UUID]]
     by_customer: Mapping[tuple[str, str, UUID, str], Sequence[UUID]]
     tax: CashTax
     early: Mapping[InvoiceKey, EarlyPayment]
+    ids: Mapping[str, UUID]
+    """Of these invoices and their customers, by their text: that is how `allocating` names them."""
 
     def candidates(self, payment: ReceivedPayment, customer: UUID | None) -> list[OpenInvoice]:
         """What the payment's reference names, and what its customer owes in its currency."""
@@ -173,7 +178,8 @@ def _placed(payment: ReceivedPayment, customer: UUID | None, receivables: Receiv
         None if customer is None else str(customer),
         receivables.candidates(payment, customer),
     )
-    allocations = tuple((UUID(invoice), amount) for invoice, amount in placement.allocations)
+    ids = receivables.ids
+    allocations = tuple((ids[invoice], amount) for invoice, amount in placement.allocations)
     due: list[Part] = []
     paid_before: list[int] = []
     for invoice, amount in allocations:
@@ -184,8 +190,8 @@ def _placed(payment: ReceivedPayment, customer: UUID | None, receivables: Receiv
     reason = placement.reason
     if payment.customer is not None and customer is None and placement.unapplied:
         reason = f"the payer is not known: {payment.customer[:200]}"
-    whose = UUID(placement.customer) if placement.customer is not None else None
-    discounts = tuple((UUID(invoice), amount) for invoice, amount in placement.discounts)
+    whose = customer if placement.customer is None or customer is not None else ids[placement.customer]
+    discounts = tuple((ids[invoice], amount) for invoice, amount in placement.discounts)
     for invoice, amount in discounts:
         receivables.discount((payment.organization, invoice), amount)
     return Placed(
@@ -311,12 +317,13 @@ async def _receivables(
     tax = await cash_tax(connection, books, rows.values())
     early = await early_payments(connection, rows)
     standings = {key: standing_of(row) for key, row in rows.items()}
-    return Receivables(dict(rows), standings, words, by_word, by_customer, tax, early)
+    ids = {str(id_): id_ for row in rows.values() for id_ in (row["id"], row["customer"])}
+    return Receivables(dict(rows), standings, words, by_word, by_customer, tax, early, ids)
 
 
-def _looked_up(reference: str) -> list[str]:
+def _looked_up(reference: str) -> Collection[str]:
     """What of a payer's text may be the number or the creditor reference of an invoice."""
-    return [name for name in names_in(reference) if sum(map(str.isdigit, name)) >= DIGITS_OF_A_NUMBER_MIN]
+    return names_in(reference, DIGITS_OF_A_NUMBER_MIN) if reference else ()
 
 
 def books_key(payment: ReceivedPayment) -> BooksKey:

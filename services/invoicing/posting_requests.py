@@ -14,8 +14,9 @@ here takes the transaction of its caller and works on any number of documents of
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -31,6 +32,7 @@ from libs.common.journal import ledger_id
 from libs.common.messages import Message, cloud_event_headers
 from libs.common.outbox import put
 from libs.common.telemetry import current_traceparent
+from libs.common.values import value
 from services.invoicing import posting_store
 from services.invoicing.announcing import payment_settled
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
@@ -50,7 +52,7 @@ PARTS: Final[TypeAdapter[list[Part]]] = TypeAdapter(list[Part])
 _WAITS_FOR_OUTSIDE: Final = frozenset({"rate-missing"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class PostingWish:
     """An entry that a document asks for. `created_at` is the document's; `depends_on` is the posting that goes first.
 
@@ -235,12 +237,17 @@ def _message(ledger: str, row: Any, attempt: int, now: datetime) -> Message:
     """The request as it goes over Kafka: the stored bytes, and an id that is the same each time they are sent."""
     return Message(
         REQUESTS,
-        str(ledger_id(row.organization, ledger)).encode(),
+        _ledger_key(row.organization, ledger),
         row.value,
         cloud_event_headers(
             row.type, INVOICING_SOURCE, f"{row.id}/{attempt}", now, traceparent=current_traceparent()
         ),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=10_000)
+def _ledger_key(organization: str, ledger: str) -> bytes:
+    return str(ledger_id(organization, ledger)).encode()
 
 
 def rejection_text(rejection: Rejection | None) -> str | None:

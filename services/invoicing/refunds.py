@@ -9,7 +9,6 @@ answer is `unknown-payment`; whoever hears of it keeps it until the payment come
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -18,6 +17,7 @@ from libs.common.clock import derived_id
 from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
 from libs.common.money import ISO_4217
+from libs.common.values import value
 from services.invoicing import domain, entries, invoice_store, payment_store, settlement_store
 from services.invoicing.allocating import Kept, unwind
 from services.invoicing.allocations import money_wish, payment_posting
@@ -39,7 +39,7 @@ from services.invoicing.words import amount_text, instant
 Event = Literal["refund", "returned", "dispute_opened"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class BackWish:
     """So much of a payment goes back (None: all that is left). `name` is the refund's, return's or dispute's own id."""
 
@@ -61,7 +61,7 @@ class BackWish:
         return derived_id(self.created_at, self.organization, "invoicing", f"{self.event}/{self.provider}/{self.name}")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Taken:
     """Where the money is taken from, and how everything stands afterwards."""
 

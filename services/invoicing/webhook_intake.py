@@ -202,5 +202,5 @@ def _event(endpoint: Endpoint, told: Told, news: PaymentNews) -> ToldPayment:
         news.at,
         value,
         topic=f"webhooks/{endpoint.provider}/{endpoint.code}",
-        headers=orjson.dumps([["event_id", told.event_id]]).decode(),
+        headers=[("event_id", told.event_id.encode())],
     )
