@@ -81,8 +81,8 @@ async def still_open(
         from (
             select customer, currency, open,
                 width_bucket($3::date - case $4 when 'due' then due_on else issued_on end, $5::integer[]) as place
-            from invoices
-            where organization = $1 and ledger = $2 and status in ('issued', 'part-paid')
+            from open_invoices
+            where organization = $1 and ledger = $2
               and customer > $6 and customer <= $7 and issued_at <= $8 and issued_on <= $9
         ) aged
         group by customer, currency
@@ -117,7 +117,7 @@ async def put_back(connection: Connection, asked: Asked, known_at: datetime) -> 
             union all
             select customer, currency, due_on, issued_on, total
             from invoices
-            where organization = $1 and ledger = $2 and status = 'void' and customer > $6 and customer <= $7
+            where organization = $1 and ledger = $2 and voided_at is not null and customer > $6 and customer <= $7
               and issued_on <= $3 and issued_at <= $8
               and (voided_at > $8 or (voided_at at time zone 'UTC')::date > $3)
         )

@@ -88,10 +88,12 @@ async def overdue_customers(
     """Customers with an invoice that is overdue enough for the level after its own, in order, from behind `after`."""
     rows = await connection.fetch(
         """
-        select distinct customer from invoices
-        where organization = $1 and ledger = $2 and status in ('issued', 'part-paid')
-          and due_on <= $3::date - ($4::integer[])[dunning_level + 1] and ($5::uuid is null or customer > $5)
-        order by customer limit $6
+        select distinct o.customer
+        from open_invoices o
+        join invoices i on i.organization = o.organization and i.id = o.invoice
+        where o.organization = $1 and o.ledger = $2
+          and o.due_on <= $3::date - ($4::integer[])[i.dunning_level + 1] and ($5::uuid is null or o.customer > $5)
+        order by o.customer limit $6
         """,
         organization,
         ledger,
@@ -122,9 +124,10 @@ async def open_of(
                (select min(h.kind) from dunning_holds h where h.organization || '' = i.organization
                    and h.released_at is null and (h.until is null or h.until >= $3)
                    and (h.invoice = i.id or h.customer = i.customer)) as held
-        from invoices i
+        from open_invoices o
+        join invoices i on i.organization = o.organization and i.id = o.invoice
         join customers c on c.organization = i.organization and c.id = i.customer
-        where i.organization = $1 and i.ledger = $2 and i.status in ('issued', 'part-paid') and i.customer = any($4)
+        where o.organization = $1 and o.ledger = $2 and o.customer = any($4)
         order by i.id
         """,
         organization,
@@ -210,8 +213,10 @@ async def customer_level(connection: Connection, organization: str, customer: UU
     """The highest level among a customer's open invoices."""
     level: int = await connection.fetchval(
         """
-        select coalesce(max(dunning_level), 0) from invoices
-        where organization = $1 and customer = $2 and status in ('issued', 'part-paid')
+        select coalesce(max(i.dunning_level), 0)
+        from invoices i
+        join open_invoices o on o.organization = i.organization and o.invoice = i.id
+        where i.organization || '' = $1 and i.customer = $2
         """,
         organization,
         customer,

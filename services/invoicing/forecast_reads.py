@@ -11,8 +11,8 @@ async def open_dues(connection: Connection, organization: str, ledger: str) -> l
     rows = await connection.fetch(
         """
         select customer::text as customer, currency, due_on, sum(open)::numeric as open
-        from invoices
-        where organization = $1 and ledger = $2 and status in ('issued', 'part-paid')
+        from open_invoices
+        where organization = $1 and ledger = $2
         group by customer, currency, due_on
         """,
         organization,

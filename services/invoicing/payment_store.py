@@ -162,10 +162,10 @@ async def find_open(
         from unnest($1::text::text[], $2::text::text[], $3::text::uuid[], $4::text::text[])
             as w (organization, ledger, customer, currency)
         cross join lateral (
-            select i.id from invoices i
-            where i.organization || '' = w.organization and i.ledger = w.ledger and i.customer = w.customer
-              and i.currency = w.currency and i.status in ('issued', 'part-paid')
-            order by i.due_on, i.id limit $5) i
+            select o.invoice as id from open_invoices o
+            where o.organization = w.organization and o.ledger = w.ledger and o.customer = w.customer
+              and o.currency = w.currency
+            order by o.due_on, o.invoice limit $5) i
         """,
         *array_columns(keys),
         limit,

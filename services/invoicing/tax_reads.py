@@ -96,7 +96,7 @@ async def document_rows(connection: Connection, span: Span) -> list[asyncpg.Reco
             -t.amount, 'invoice/' || i.id, 'void'
         from invoices i
         join invoice_taxes t on t.organization = i.organization and t.invoice = i.id
-        where i.organization = $1 and i.ledger = $2 and i.status = 'void'
+        where i.organization = $1 and i.ledger = $2 and i.voided_at is not null
           and (i.voided_at at time zone 'UTC')::date between $3 and $4
           and ($5::timestamptz is null or i.voided_at > $5)
           and not ($6::boolean and exists (select from tax_return_lines l
