@@ -3,10 +3,11 @@
     python -m bench.paying [--payments 10000] [--runs 3] [--json FILE]
 
 A whole stack of its own in a temporary folder, fsync on, every guard and projection on. Beforehand, and not timed: a
-ledger with the standard accounts mapped, and for each payment an invoice of its own, made by invoicing's own functions
-and posted by the ledger. A run begins with the first event published to `payments.events.v1`, each naming its invoice
-by number in the payer's text, and ends when no payment's posting waits for anything; then every payment has to be
-`posted` and every invoice `paid`. The reference is the same run's: bare requests to the ledger over Kafka, answered.
+ledger with the standard accounts mapped, and for each payment an invoice of its own, made by invoicing's own functions,
+posted by the ledger, and everything done that follows from that (its hash, the books heard). A run begins with the first
+event published to `payments.events.v1`, each naming its invoice by number in the payer's text, and ends when no
+payment's posting waits for anything; then every payment has to be `posted` and every invoice `paid`. The reference is
+the same run's: bare requests to the ledger over Kafka, answered.
 
 The seconds are the machine's, whatever else it does; the processor time of each process for one event says what limits
 it. At the end the receivables have to tie out with the books, and the books verify.
@@ -52,6 +53,8 @@ INVOICES_AT_ONCE: Final = 500
 TOTAL: Final = "120.00"
 LOOK_EVERY_S: Final = 0.02
 PATIENCE_S: Final = 300.0
+READING_ENDS_S: Final = 2.0
+"""What was published last is read by then, by whoever follows invoicing's own facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class Receivables:
                 for done in await make_invoices(connection, self.sealer, wishes, now()):
                     assert isinstance(done, Done), done
                     numbers.append(done.body["number"])
-        await self.settled()
+        await self.rested()
         return numbers
 
     async def settled(self) -> None:
@@ -90,6 +93,21 @@ class Receivables:
         ):
             assert time.perf_counter() < give_up_s, "postings still wait"
             await asyncio.sleep(LOOK_EVERY_S)
+
+    async def rested(self) -> None:
+        """Until nothing that invoices cause is left to do: postings, facts, the books heard, documents hashed."""
+        await self.settled()
+        give_up_s = time.perf_counter() + PATIENCE_S
+        while await self.pool.fetchval(
+            """
+            select exists (select from outbox)
+                or exists (select from issued_parties where document_hash is null and buyer is not null)
+                or (select coalesce(max(sequence), 0) from postings) > (select coalesce(max(sequence), 0) from heads)
+            """
+        ):
+            assert time.perf_counter() < give_up_s, "invoices still cause work"
+            await asyncio.sleep(LOOK_EVERY_S * 10)
+        await asyncio.sleep(READING_ENDS_S)
 
     async def heard(self) -> int:
         """How many payment events had their effect or were given up: the positions behind them, all together."""

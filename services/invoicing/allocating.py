@@ -4,7 +4,7 @@
 
 A reference is free text from a bank. It names an invoice where the invoice's number, or its creditor reference, stands
 in it as words of its own: case, spaces and punctuation between them do not count, the longest match wins, and a number
-of fewer than four letters and digits counts only where it is the whole text. `names_in` gives what to look up.
+of fewer than four letters and digits counts only where it is the whole text. `numbers_in` gives what to look up.
 What is left over when every invoice is settled is the customer's credit where the reference named an invoice (it was
 overpaid), else it is unapplied, and `reason` says why. A payment that is short by no more than its invoices' discounts
 for early payment settles them (`early_payment.missing`). Where money goes back, `unwind` takes it from where it still
@@ -27,6 +27,8 @@ from services.invoicing.rejections import reject
 WORDS_MAX = 100
 """Words of a reference that are looked at."""
 WORDS_OF_A_NAME_MAX = 12
+DIGITS_OF_A_NUMBER_MIN = 10
+"""A year and six digits of a serial; a creditor reference is made of a number."""
 SHORT_NAME = 4
 """A number with fewer letters and digits than this says nothing inside other words."""
 
@@ -81,18 +83,18 @@ def plain(name: str) -> str:
     return "".join(_WORD.findall(name)).upper()
 
 
-def names_in(reference: str, digits_min: int = 0) -> frozenset[str]:
-    """Every `plain` name that the reference may be naming, of those with so many digits: what numbers and creditor
-    references are looked up by."""
+def numbers_in(reference: str) -> frozenset[str]:
+    """Every `plain` name in the reference that may be an invoice's: what numbers and creditor references are looked up
+    by. They have a year and a serial number, and end with it (`invoices.number_of`)."""
     words = _words(reference)
-    digits = [sum(map(str.isdigit, word)) for word in words]
+    digits = [0 if word.isalpha() else sum(map(str.isdigit, word)) for word in words]
     names: set[str] = set()
     for start in range(len(words)):
         name, count = "", 0
         for place in range(start, min(start + WORDS_OF_A_NAME_MAX, len(words))):
             name += words[place]
             count += digits[place]
-            if count >= digits_min and (len(name) >= SHORT_NAME or place - start + 1 == len(words)):
+            if count >= DIGITS_OF_A_NUMBER_MIN and words[place][-1].isdigit():
                 names.add(name)
     return frozenset(names)
 

@@ -25,6 +25,7 @@ from libs.common.events_invoicing import (
     PAYMENT_POSTED,
 )
 from libs.common.messages import Message, cloud_event_headers
+from libs.common.money import ISO_4217, to_text
 from libs.common.telemetry import current_traceparent
 from services.invoicing.rows import Row
 from services.invoicing.words import amount_text, plain
@@ -111,6 +112,7 @@ def payment_settled(row: Row, posting: Row, now: datetime) -> Message:
 
 def _invoice(row: Row, now: datetime) -> dict[str, Any]:
     currency = row["currency"]
+    exponent = ISO_4217[currency].exponent
     paid, credited, written_off, total = (int(row[name]) for name in ("paid", "credited", "written_off", "total"))
     return {
         "organization": row["organization"],
@@ -120,11 +122,11 @@ def _invoice(row: Row, now: datetime) -> dict[str, Any]:
         "customer": row["customer"],
         "currency": currency,
         "status": row["status"],
-        "total": amount_text(total, currency),
-        "paid": amount_text(paid, currency),
-        "credited": amount_text(credited, currency),
-        "written_off": amount_text(written_off, currency),
-        "open": amount_text(total - paid - credited - written_off, currency),
+        "total": to_text(total, exponent),
+        "paid": to_text(paid, exponent),
+        "credited": to_text(credited, exponent),
+        "written_off": to_text(written_off, exponent),
+        "open": to_text(total - paid - credited - written_off, exponent),
         "version": row["version"],
         "occurred_at": now,
     }
@@ -140,8 +142,9 @@ def _tax(row: Row, currency: str) -> dict[str, str]:
 
 
 def _message(kind: EventType[Any], document: Any, version: int, told: Mapping[str, Any], now: datetime) -> Message:
-    headers = _headers(kind, f"{document}/{version}/{kind.name.split('.')[1]}", now)
-    return Message(INVOICING, str(document).encode(), orjson.dumps(told, default=str), headers)
+    key = str(document)
+    headers = _headers(kind, f"{key}/{version}/{kind.name.split('.')[1]}", now)
+    return Message(INVOICING, key.encode(), orjson.dumps(told, default=str), headers)
 
 
 def _headers(kind: EventType[Any], event_id: str, now: datetime) -> list[tuple[str, bytes]]:

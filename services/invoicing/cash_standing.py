@@ -50,6 +50,8 @@ class CashTax:
 
     def due(self, key: InvoiceKey, before: Amounts, after: Amounts) -> list[Part]:
         """What moves when an invoice's paid amount does."""
+        if not self.rows:
+            return []
         one, other = self.standing(key, before), self.standing(key, after)
         return [] if one is None or other is None else tax_parts(one, other)
 

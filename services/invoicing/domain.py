@@ -175,7 +175,8 @@ def allocate(standing: Standing, amount: int, pointer: str = "/amount") -> Amoun
         return refused
     if amount > standing.amounts.open:
         return _too_much("allocation-exceeds-open", standing, amount, pointer)
-    return replace(standing.amounts, paid=standing.amounts.paid + amount)
+    before = standing.amounts
+    return Amounts(before.total, before.paid + amount, before.credited, before.written_off)
 
 
 def unallocate(standing: Standing, amount: int, pointer: str = "/amount") -> Amounts | Rejection:

@@ -94,9 +94,11 @@ def in_books(parts: Sequence[Part], books: Books) -> list[Part] | Rejection:
     """The parts in the currency in which each goes to the books, those of nothing left out."""
     booked = [part for part in parts if part.amount]
     foreign: dict[str, list[int]] = {}
+    functional = books.functional.code
     for place, part in enumerate(booked):
-        if books_currency(part.role, part.currency.code, books.mapping, books.functional.code) != part.currency.code:
-            foreign.setdefault(part.currency.code, []).append(place)
+        code = part.currency.code
+        if code != functional and books_currency(part.role, code, books.mapping, functional) != code:
+            foreign.setdefault(code, []).append(place)
     for code, places in foreign.items():
         rate = books.rates.get(code)
         if rate is None:

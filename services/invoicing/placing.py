@@ -19,7 +19,7 @@ from libs.common.errors import Fault, Rejection
 from libs.common.money import Currency, to_text
 from libs.common.values import value
 from services.invoicing import customer_store, domain, invoice_store, payment_store
-from services.invoicing.allocating import OpenInvoice, allocate, names_in
+from services.invoicing.allocating import OpenInvoice, allocate, numbers_in
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
 from services.invoicing.cash_standing import CashTax, cash_tax
 from services.invoicing.customers import as_uuid
@@ -33,9 +33,6 @@ from services.invoicing.rows import Row
 
 CANDIDATES_MAX: Final = 200
 """Open invoices of one customer that a payment is tried on, oldest due first."""
-
-DIGITS_OF_A_NUMBER_MIN: Final = 10
-"""A year and six digits of a serial (`invoices.number_of`); a creditor reference is made of a number."""
 
 
 @value(frozen=True, slots=True, kw_only=True)
@@ -292,7 +289,7 @@ async def _receivables(
     books: Bookkeeping,
 ) -> Receivables:
     """The invoices that may be meant, held until the commit."""
-    words = {payment.reference: _looked_up(payment.reference) for payment in payments if not payment.on_invoices}
+    words = {payment.reference: numbers_in(payment.reference) for payment in payments if not payment.on_invoices}
     wanted = sorted(
         {
             (payment.organization, payment.ledger, word)
@@ -319,11 +316,6 @@ async def _receivables(
     standings = {key: standing_of(row) for key, row in rows.items()}
     ids = {str(id_): id_ for row in rows.values() for id_ in (row["id"], row["customer"])}
     return Receivables(dict(rows), standings, words, by_word, by_customer, tax, early, ids)
-
-
-def _looked_up(reference: str) -> Collection[str]:
-    """What of a payer's text may be the number or the creditor reference of an invoice."""
-    return names_in(reference, DIGITS_OF_A_NUMBER_MIN) if reference else ()
 
 
 def books_key(payment: ReceivedPayment) -> BooksKey:

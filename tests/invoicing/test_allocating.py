@@ -4,10 +4,12 @@ from datetime import date, timedelta
 from itertools import permutations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from libs.common.errors import Rejection
 from libs.common.money import ISO_4217
-from services.invoicing.allocating import Kept, OpenInvoice, Placement, allocate, named, names_in, plain, unwind
+from services.invoicing.allocating import Kept, OpenInvoice, Placement, allocate, named, numbers_in, plain, unwind
 
 DAY = date(2026, 3, 1)
 
@@ -105,15 +107,34 @@ def test_the_longest_name_wins(numbers: tuple[str, str]) -> None:
 
 
 def test_what_to_look_up() -> None:
-    assert {"2026000001", "INV2026000001"} <= names_in("inv-2026/000001 of march")
-    assert plain("INV-2026-000001") in names_in("inv-2026/000001 of march")
-    assert plain("RF18539007547034") in names_in("RF18 5390 0754 7034")
-    assert names_in("7") == {"7"}
-    assert names_in("7 of 9") == {"7OF9"}
+    assert numbers_in("inv-2026/000001 of march") == {"2026000001", "INV2026000001"}
+    assert plain("INV-2026-000001") in numbers_in("inv-2026/000001 of march")
+    assert plain("RF18539007547034") in numbers_in("RF18 5390 0754 7034")
+    assert numbers_in("7 of 9, thank you") == numbers_in("") == frozenset()
+
+
+WORDS = st.lists(st.sampled_from(["2026", "000001", "0", "00", "inv", "INV1", "a"]), min_size=1, max_size=6)
+
+
+@given(WORDS, st.lists(WORDS, max_size=4))
+def test_a_name_stands_in_the_reference_as_words_of_its_own(words: list[str], numbers: list[list[str]]) -> None:
+    invoices = [invoice("-".join(number)) for number in numbers]
+    upper = [word.upper() for word in words]
+    stretches = {
+        "".join(upper[start:end])
+        for start in range(len(upper))
+        for end in range(start + 1, len(upper) + 1)
+        if end - start == len(upper) or len("".join(upper[start:end])) >= 4
+    }
+    found = {plain(each.number) for each in named(" ".join(words), invoices)}
+    there = {plain(each.number) for each in invoices} & stretches
+    assert found <= there
+    longest = max(map(len, there), default=0)
+    assert {name for name in there if len(name) == longest} & found or not there
 
 
 def test_a_reference_without_end_is_read_in_bounds() -> None:
-    assert len(names_in("ab " * 100_000)) <= 1_200
+    assert len(numbers_in("12345 " * 100_000)) <= 1_200
     assert named("x " * 200 + "2026-000001", OPEN) == []
 
 

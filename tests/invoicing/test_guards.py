@@ -3,8 +3,12 @@
 import asyncpg
 import pytest
 
-from libs.common.db import Pool
-from tests.invoicing.trading import company, payment
+from libs.common.clock import now
+from libs.common.db import Pool, transaction
+from services.invoicing.allocations import unallocate
+from services.invoicing.invoices import issue_drafts
+from services.invoicing.voiding import void_invoice
+from tests.invoicing.trading import DAY, ORGANIZATION, company, payment
 
 BOOKED = "where number = '2026-000001'"
 REFUSED = [
@@ -74,6 +78,13 @@ REFUSED = [
      "insert into movements select organization, gen_random_uuid(), place, ledger, role, party, currency, amount, null "
      "from movements", "movement_without_posting"),
     ("what is noted to be proved gone", "delete from sums_to_prove", None),
+    ("a payment placed where no allocation is",
+     "update payments set allocated = allocated - 100, unapplied = unapplied + 100", "allocations_add_up"),
+    ("a write-off that nothing shows",
+     "insert into write_offs select organization, gen_random_uuid(), ledger, id, 'write-off', 100, 0, issued_on, null, "
+     f"'none', now() from invoices {BOOKED}", "allocations_add_up"),
+    ("another amount among what is open", "update open_invoices set open = 1", None),
+    ("what is open gone", "delete from open_invoices", None),
     ("a second entry of one purpose",
      "insert into postings (organization, id, ledger, document, purpose, type, state, created_at) "
      "select organization, gen_random_uuid(), ledger, document, purpose, type, 'waiting', now() from postings "
@@ -103,6 +114,39 @@ async def test_the_database_refuses(booked: Pool, statement: str, constraint: st
         assert isinstance(refused.value, asyncpg.InsufficientPrivilegeError), refused.value
     else:
         assert getattr(refused.value, "constraint_name", None) == constraint, refused.value
+
+
+NOT_AS_OPEN = """
+    select count(*)
+    from (select * from invoices where status in ('issued', 'part-paid')) i
+    full join open_invoices o on o.organization = i.organization and o.invoice = i.id
+    where (o.ledger, o.customer, o.currency, o.due_on, o.issued_on, o.issued_at, o.open)
+        is distinct from (i.ledger, i.customer, i.currency, i.due_on, i.issued_on, i.issued_at, i.open)
+    """
+
+
+async def test_what_is_open_stands_beside_the_invoices(writer: Pool) -> None:
+    acme = await company(writer)
+    whole, part = await acme.issued("120.00"), await acme.issued("60.00")
+    (draft,) = await acme.make(acme.wish("30.00", issue=False))
+    await acme.issued("0.00")
+    assert (await acme.one(NOT_AS_OPEN))["count"] == 0
+    assert (await acme.one("select count(*) from open_invoices"))["count"] == 2
+    (paid, _) = await acme.record(
+        payment("120.00", reference=whole["number"]), payment("10.00", "p-2", reference=part["number"])
+    )
+    assert (await acme.one(NOT_AS_OPEN))["count"] == 0
+    assert [int(row["open"]) for row in await acme.all("select open from open_invoices")] == [5000]
+    async with transaction(writer) as connection:
+        for allocation in paid.allocations:
+            await unallocate(connection, ORGANIZATION, paid.row["id"], allocation["id"], DAY, now())
+        await issue_drafts(connection, acme.sealer, ORGANIZATION, [draft.body["id"]], now())
+    assert (await acme.one(NOT_AS_OPEN))["count"] == 0
+    assert (await acme.one("select count(*) from open_invoices"))["count"] == 3
+    async with transaction(writer) as connection:
+        await void_invoice(connection, ORGANIZATION, whole["id"], None, now())
+    assert (await acme.one(NOT_AS_OPEN))["count"] == 0
+    assert (await acme.one("select count(*) from open_invoices"))["count"] == 2
 
 
 async def test_what_is_right_is_let_through(booked: Pool) -> None:

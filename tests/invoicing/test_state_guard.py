@@ -34,7 +34,7 @@ CHANGE = """
         series = coalesce(series, 'x'), year = coalesce(year, 2026), serial = coalesce(serial, 1),
         number = coalesce(number, '2026-000001'), issued_at = coalesce(issued_at, now()),
         issued_on = coalesce(issued_on, '2026-01-01'), tax_point_on = coalesce(tax_point_on, '2026-01-01'),
-        due_on = coalesce(due_on, '2026-01-01')
+        due_on = coalesce(due_on, '2026-01-01'), voided_at = case $2 when 'void' then now() end
     where id = $1
 """
 KEEP = "update invoices set status = 'draft', version = version + 1 where id = $1"
