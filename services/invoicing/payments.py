@@ -328,11 +328,30 @@ def _facts(placed: Sequence[Placed], receivables: Receivables, now: datetime) ->
             last[key] = each, amount + (before[1] if before else 0)
     return [
         announcing.invoice_changed(
-            "paid", changed_row(receivables.rows[key], receivables.standings[key]), now, amount,
+            "paid", _told(receivables.rows[key], receivables.standings[key]), now, amount,
             payment_id=each.payment.id,
         )
         for key, (each, amount) in last.items()
     ]  # fmt: skip
+
+
+def _told(row: Row, standing: domain.Standing) -> Row:
+    """What is told of an invoice that changed: the most frequent fact, so no more than it says."""
+    amounts = standing.amounts
+    return {
+        "organization": row["organization"],
+        "ledger": row["ledger"],
+        "id": row["id"],
+        "number": row["number"],
+        "customer": row["customer"],
+        "currency": row["currency"],
+        "status": standing.status,
+        "total": amounts.total,
+        "paid": amounts.paid,
+        "credited": amounts.credited,
+        "written_off": amounts.written_off,
+        "version": row["version"] + 1,
+    }
 
 
 def changed_row(row: Row, standing: domain.Standing) -> dict[str, Any]:
