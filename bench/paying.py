@@ -4,7 +4,7 @@
 
 A whole stack of its own in a temporary folder, fsync on, every guard and projection on. Beforehand, and not timed: a
 ledger with the standard accounts mapped, and for each payment an invoice of its own, made by invoicing's own functions,
-posted by the ledger, and everything done that follows from that (its hash, the books heard). A run begins with the first
+posted by the ledger, and everything done that follows from it (its hash, the books heard). A run begins with the first
 event published to `payments.events.v1`, each naming its invoice by number in the payer's text, and ends when no
 payment's posting waits for anything; then every payment has to be `posted` and every invoice `paid`. The reference is
 the same run's: bare requests to the ledger over Kafka, answered.
@@ -43,6 +43,7 @@ from libs.devstack.databases import service_dsns, with_database
 from libs.devstack.folder import StackFolder
 from libs.devstack.stack import sealing_keys_path, stack_status, start_detached, stop_stack
 from services.invoicing.asking import Done
+from services.invoicing.hashing import Hashing
 from services.invoicing.invoice_plans import InvoiceWish
 from services.invoicing.invoices import make_invoices
 from services.invoicing.pools import create_writer_pool
@@ -65,7 +66,7 @@ class Receivables:
     sealer: Sealer
 
     async def invoices(self, count: int) -> list[str]:
-        """So many new issued invoices, in the books; their numbers."""
+        """So many new issued invoices, in the books and their documents hashed; their numbers."""
         numbers: list[str] = []
         while len(numbers) < count:
             wishes = [
@@ -79,6 +80,10 @@ class Receivables:
                 for done in await make_invoices(connection, self.sealer, wishes, now()):
                     assert isinstance(done, Done), done
                     numbers.append(done.body["number"])
+        await self.settled()
+        hashing = Hashing(self.pool, self.sealer, batch=INVOICES_AT_ONCE)
+        while await hashing.step():  # at the service's own pace it would take a minute, and be counted to the payments
+            continue
         await self.rested()
         return numbers
 

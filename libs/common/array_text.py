@@ -5,12 +5,16 @@ values in a row that is most of what storing it costs. JSON writes numbers, ids,
 most texts as PostgreSQL reads them in an array, and orjson writes a column in one go.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
+
+_ALIKE: Final = re.compile(rb'\\["\\]')
+"""What JSON escapes as PostgreSQL does: quotes and backslashes."""
 
 
 def array_text(column: Sequence[Any]) -> str:
@@ -23,7 +27,7 @@ def array_text(column: Sequence[Any]) -> str:
         written = orjson.dumps(column, default=_as_text)
     except TypeError:
         return f"{{{','.join(map(_element, column))}}}"  # an integer of more than 64 bits
-    if b"\\" in written:
+    if b"\\" in written and b"\\" in _ALIKE.sub(b"", written):
         return f"{{{','.join(map(_element, column))}}}"
     return f"{{{written[1:-1].decode()}}}"
 

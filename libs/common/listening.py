@@ -17,7 +17,7 @@ from libs.common.bus import DEAD_LETTER_SUFFIX, Batch, Consumer, KafkaSettings, 
 from libs.common.db import Connection, Pool
 from libs.common.dead_letters import DEFAULT_LIMITS, VALUE_BYTES_MAX, DeadLetterLimits
 from libs.common.errors import Transient
-from libs.common.inbox import StoredPositions, advance
+from libs.common.inbox import Move, StoredPositions, advance_each
 from libs.common.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 RETRY_S: Final = 1.0
 BATCH_RECORDS: Final = 500
+PACE_S: Final = 0.05
 TOGETHER_RECORDS: Final = 500
 """As many make a transaction's fixed cost small; more than that do better side by side."""
 
@@ -90,12 +91,20 @@ def _tell(done: "asyncio.Future[None]", error: Exception | None) -> None:
 
 async def advance_all(connection: Connection, batches: Sequence[Batch[T]]) -> None:
     """Moves the fences of batches inside their effects' transaction, in the order of partitions. Raises FenceLost."""
-    for batch in sorted(batches, key=lambda batch: batch.partition):
-        await advance(connection, batch.cluster_id, batch.topic, batch.partition, batch.expected, batch.next_offset)
+    await advance_each(
+        connection,
+        [
+            Move(batch.cluster_id, batch.topic, batch.partition, batch.expected, batch.next_offset)
+            for batch in sorted(batches, key=lambda batch: batch.partition)
+        ],
+    )
 
 
 class Ear(Generic[T]):
-    """One topic, read as `member` of `group`. `run` as a task of the runtime."""
+    """One topic, read as `member` of `group`. `run` as a task of the runtime.
+
+    `pace_s`: what nobody waits for may gather for longer.
+    """
 
     def __init__(
         self,
@@ -109,6 +118,7 @@ class Ear(Generic[T]):
         accept: Callable[[Batch[T]], Awaitable[None]] | Together[T],
         limits: DeadLetterLimits = DEFAULT_LIMITS,
         max_records: int = BATCH_RECORDS,
+        pace_s: float = PACE_S,
     ) -> None:
         self._group = group
         self._together = accept if isinstance(accept, Together) else None
@@ -126,6 +136,7 @@ class Ear(Generic[T]):
             dead_letters=self._publisher,
             limits=limits,
             max_records=max_records,
+            pace_s=pace_s,
         )
 
     async def run(self, stopping: asyncio.Event) -> None:
