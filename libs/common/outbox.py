@@ -3,7 +3,7 @@
     transaction { effect, outbox.put }  ->  commit  ->  relay: read, publish, remove
 
 * A row is all that one `put` adds, up to a bound: messages that leave together are stored, read and removed together,
-  which costs a tenth of a row for each. Its content is JSON: `[[topic, key, value, [[header, value], ...]], ...]`.
+  which costs a tenth of a row for each. Its content is MessagePack: `[[topic, key, value, [[header, value], ...]]]`.
 * What is in the table is not published yet. The relay asks for all of it, never for `id > last`: ids are drawn before
   the commit, so a row with a lower id may appear later. Whoever needs two messages of one key in order locks that
   document before `put`.
@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import asyncpg
-import orjson
+import msgpack
 
 from libs.common import metrics
 from libs.common.array_text import array_text
@@ -66,7 +66,7 @@ async def put(connection: Connection, messages: Sequence[Message]) -> None:
     for lot in _lots(messages):
         await connection.execute(
             "insert into outbox (messages, count) values ($1, $2)",
-            orjson.dumps([_told(each) for each in lot]),
+            msgpack.packb([_told(each) for each in lot]),
             len(lot),
         )
 
@@ -85,23 +85,11 @@ def _lots(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
 
 
 def _told(message: Message) -> tuple[object, ...]:
-    """A message as JSON takes it. Bytes are told as Latin-1, in which all of them are something; JSON stays legible."""
-    key, value = message.key, message.value
-    return (
-        message.topic,
-        None if key is None else key.decode("latin-1"),
-        None if value is None else value.decode("latin-1"),
-        [(name, content.decode("latin-1")) for name, content in message.headers],
-    )
+    return message.topic, message.key, message.value, message.headers
 
 
-def _heard(topic: str, key: str | None, value: str | None, headers: Sequence[tuple[str, str]]) -> Message:
-    return Message(
-        topic,
-        None if key is None else key.encode("latin-1"),
-        None if value is None else value.encode("latin-1"),
-        [(name, content.encode("latin-1")) for name, content in headers],
-    )
+def _heard(topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> Message:
+    return Message(topic, key, value, [*headers])
 
 
 async def unpublished(connection: Connection, limit: int) -> list[tuple[int, list[Message]]]:
@@ -116,7 +104,7 @@ async def unpublished(connection: Connection, limit: int) -> list[tuple[int, lis
         """,
         limit,
     )
-    return [(row["id"], [_heard(*each) for each in orjson.loads(row["messages"])]) for row in rows]
+    return [(row["id"], [_heard(*each) for each in msgpack.unpackb(row["messages"], use_list=False)]) for row in rows]
 
 
 async def remove(connection: Connection, ids: Sequence[int]) -> None:

@@ -1,5 +1,6 @@
--- Messages that leave together are one row: what a transaction tells is stored, read and removed at once, as JSON
--- `[[topic, key, value, [[header, value], ...]], ...]` in which bytes stand for Latin-1. What waits goes with it.
+-- Messages that leave together are one row: what a transaction tells is stored, read and removed at once, as MessagePack
+-- `[[topic, key, value, [[header, value], ...]], ...]`. What waits is packed here: each part is of a type whose length
+-- follows in so many bytes (dc: array, db: text, c6: bytes, c0: nothing).
 create table outbox_together (
     id bigint generated always as identity primary key,
     messages bytea not null,
@@ -8,9 +9,18 @@ create table outbox_together (
 );
 alter table outbox_together alter column messages set storage external;
 insert into outbox_together (messages, count, put_at)
-select convert_to(json_build_array(json_build_array(topic, convert_from(key, 'LATIN1'), convert_from(value, 'LATIN1'),
-           headers::json))::text, 'UTF8'), 1, put_at
-from outbox order by id;
+select '\xdc000194db'::bytea || int4send(octet_length(topic)) || convert_to(topic, 'UTF8')
+       || coalesce('\xc6'::bytea || int4send(octet_length(key)) || key, '\xc0')
+       || coalesce('\xc6'::bytea || int4send(octet_length(value)) || value, '\xc0')
+       || '\xdc'::bytea || int2send(json_array_length(headers::json)::smallint) || coalesce(packed, ''),
+       1, put_at
+from outbox
+cross join lateral (
+    select string_agg('\x92db'::bytea || int4send(octet_length(convert_to(header ->> 0, 'UTF8'))) || convert_to(header ->> 0, 'UTF8')
+                      || '\xc6'::bytea || int4send(octet_length(convert_to(header ->> 1, 'UTF8'))) || convert_to(header ->> 1, 'UTF8'),
+                      ''::bytea order by place) as packed
+    from json_array_elements(headers::json) with ordinality as told (header, place)) as headers_of
+order by id;
 drop table outbox;
 alter table outbox_together rename to outbox;
 alter sequence outbox_together_id_seq rename to outbox_id_seq;
