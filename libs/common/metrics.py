@@ -239,6 +239,10 @@ KAFKA_DEAD_LETTERS = _counter(
     "kafka_dead_letters_total", "records", ["topic", "code"], "Records that could not be decoded, by reason.",
     "Read the dead letter's headers, fix the producer, replay it. Many at once stop the consumer on purpose.",
 )  # fmt: skip
+KAFKA_GROUP_HIDDEN = _gauge(
+    "kafka_group_hidden", "1", ["group"], "1 while Kafka's access rules hide how far the group has read.",
+    "1: let this service describe the group (deploy/kafka/access.json); requests are resent by time alone meanwhile.",
+)  # fmt: skip
 KAFKA_IGNORED_EVENTS = _counter(
     "kafka_ignored_events_total",
     "records",

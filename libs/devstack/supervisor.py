@@ -37,11 +37,14 @@ Say = Callable[[str], None]
 class Supervisor:
     """One stack on one folder, which the caller holds."""
 
-    def __init__(self, folder: StackFolder, specs: Sequence[ServiceSpec], say: Say) -> None:
+    def __init__(
+        self, folder: StackFolder, specs: Sequence[ServiceSpec], say: Say, *, kafka: Kafka | None = None
+    ) -> None:
+        """`kafka` on `folder.kafka`, where it shall be another than the usual one."""
         self._folder = folder
         self._say = say
         self._postgres = Postgres(folder.postgres, folder.log("postgres"))
-        self._kafka = Kafka(folder.kafka, folder.log("kafka"))
+        self._kafka = kafka or Kafka(folder.kafka, folder.log("kafka"))
         self._services = [Service(spec, folder.log(spec.name)) for spec in specs]
         self._service_ports: dict[str, int] = {}
         self._phase = "starting"

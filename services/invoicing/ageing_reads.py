@@ -2,8 +2,9 @@
 
 As of today or later what stands on an invoice answers. As of an earlier day, or as it was known earlier, what came
 since is put back: allocations and write-offs of a later day or known later, by their own dates, and invoices made void
-since. So the past costs as much more as happened since. Receipts that are not placed and customer credit are sums of
-movements, which have no invoice.
+since. So the past costs as much more as happened since on invoices that were there; what came on later ones is told by
+the day of their issue, which allocations keep. Receipts that are not placed and customer credit are sums of movements,
+which have no invoice.
 
 The columns are added up where the rows are: `place` is the column's place, of which there are at most fourteen. What is
 open is read off its index in order; what is put back is told beside it and added by `ageing.aged`. Everything is asked
@@ -101,7 +102,7 @@ async def put_back(connection: Connection, asked: Asked, known_at: datetime) -> 
         with since as (
             select invoice, case when undoes is null then amount else -amount end as amount
             from allocations
-            where organization = $1 and (on_date > $3 or created_at > $8)
+            where organization = $1 and (on_date > $3 or created_at > $8) and invoice_issued_on <= $3
             union all
             select invoice, case when kind = 'write-off' then amount else -amount end
             from write_offs

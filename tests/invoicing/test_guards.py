@@ -152,3 +152,17 @@ async def test_what_is_open_stands_beside_the_invoices(writer: Pool) -> None:
 async def test_what_is_right_is_let_through(booked: Pool) -> None:
     statement = "update invoices set posting = 'needs-attention', version = version + 1"
     assert await booked.execute(statement) == "UPDATE 1"
+
+
+async def test_an_allocation_keeps_the_day_of_its_invoice_whatever_it_says(booked: Pool) -> None:
+    async with booked.acquire() as connection, connection.transaction():
+        await connection.execute(
+            f"update invoices set paid = 0, status = 'issued', version = version + 1 {BOOKED};"
+            "update payments set allocated = 0, unapplied = amount, version = version + 1;"
+            "insert into allocations select organization, gen_random_uuid(), source, source_id, invoice, amount, "
+            "on_date, id, now(), '2020-01-01' from allocations"
+        )
+    rows = await booked.fetch(
+        "select a.invoice_issued_on = i.issued_on as same from allocations a join invoices i on i.id = a.invoice"
+    )
+    assert [row["same"] for row in rows] == [True, True]

@@ -1,4 +1,4 @@
-"""Guards of tax returns: what is filed is frozen, every line is on one return, and the returns follow one another."""
+"""Guards of tax returns (what is filed is frozen, every line is on one return) and of what an ageing puts back."""
 
 from tests.removals.removal import Removal
 
@@ -61,5 +61,21 @@ FOLLOWING = [
         "if new.state = 'filed' and exists (",
         "if false and exists (",
         "filed before an earlier one",
+    ),
+    Removal(
+        "sql-allocation-day",
+        "An allocation keeps the day of its invoice's issue, whatever is said.",
+        "services/invoicing/migrations/0008_allocation_days.sql",
+        "before insert on allocations for each row execute",
+        "before insert on allocations for each row when (new.invoice_issued_on is null) execute",
+        ("tests/invoicing/test_guards.py::test_an_allocation_keeps_the_day_of_its_invoice_whatever_it_says",),
+    ),
+    Removal(
+        "ageing-of-later-invoices",
+        "What came since on invoices of then is put back, to the last day.",
+        "services/invoicing/ageing_reads.py",
+        "and invoice_issued_on <= $3",
+        "and invoice_issued_on < $3",
+        ("tests/invoicing/test_ageing_past.py::test_any_day_as_it_was_known_at_any_time",),
     ),
 ]
