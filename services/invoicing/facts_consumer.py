@@ -1,7 +1,9 @@
-"""Invoicing's ear for the books: `ledger.events.v1` into heads and book lines, for the tie-out.
+"""Invoicing's ear for the books: `ledger.events.v1` into heads and book lines, for the tie-out, and calendars.
 
-    record -> decode -> Fact: its place in the log, and the lines where it is a posted entry
-    batch  -> one transaction { the offset fence, every fact continues its ledger's log, lines of followed accounts }
+    record -> decode -> Fact: its place in the log, the lines where it is a posted entry, the ledger's calendar where it
+              is the first
+    batch  -> one transaction { the offset fence, every fact continues its ledger's log, lines of followed accounts,
+              calendars }
 
 * A log is heard whole and in order: what comes again is skipped, what does not continue the last hash heard stops the
   process (`LogBroken`). Each payload's own hash is computed, so nothing on its way here was altered unseen.
@@ -12,11 +14,11 @@
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
@@ -28,14 +30,14 @@ from libs.common.db import Connection, Pool, transaction
 from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Failure, Poison
 from libs.common.event_shapes import FACTS, HASH, PREVIOUS_HASH, Fact, Open
-from libs.common.events import ENTRY_POSTED
+from libs.common.events import ENTRY_POSTED, LEDGER_OPENED
 from libs.common.inbox import FenceLost, advance
 from libs.common.journal import AmountText, CodeText, CurrencyText, Side
 from libs.common.listening import Ear
 from libs.common.problems import faults_of
 from libs.common.telemetry import get_logger, start_span
 from services.invoicing import facts_store
-from services.invoicing.facts_store import BookLine, Followed, Head, Ledger
+from services.invoicing.facts_store import BookLine, Calendar, Followed, Head, Ledger
 
 log = get_logger(__name__)
 
@@ -84,7 +86,26 @@ class ToldPosted(Fact):
     entry: ToldEntry
 
 
-POSTED: Final = TypeAdapter(ToldPosted)
+@dataclass(slots=True, kw_only=True)
+class ToldBooks(Open):
+    """What is kept of how a ledger was opened."""
+
+    time_zone: str
+    day_cut_off: str
+    fiscal_year_start: str
+
+
+@dataclass(slots=True, kw_only=True)
+class ToldOpened(Fact):
+    """`events.LedgerOpened` without what is not kept."""
+
+    opened: ToldBooks
+
+
+_SHAPES: Final[Mapping[str, TypeAdapter[Any]]] = {
+    ENTRY_POSTED.name: TypeAdapter(ToldPosted),
+    LEDGER_OPENED.name: TypeAdapter(ToldOpened),
+}
 
 
 class LogBroken(Failure):
@@ -111,13 +132,14 @@ class PostedLines(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HeardFact:
-    """A fact at its place; `entry` is None where it is no posted entry."""
+    """A fact at its place; `entry` is None where it is no posted entry, `calendar` where no ledger was opened."""
 
     ledger: Ledger
     ledger_id: UUID
     place: Head
     previous_hash: str
     entry: PostedLines | None
+    calendar: Calendar | None
 
 
 def decode(record: ConsumerRecord) -> HeardFact:
@@ -133,21 +155,29 @@ def decode(record: ConsumerRecord) -> HeardFact:
         raise Poison("schema", "is no hash in hex", f"ce_{PREVIOUS_HASH}") from None
     if computed != hash_:
         raise Poison("hash-differs", "the payload is not what its hash was computed of", f"ce_{HASH}")
+    fact: Fact
     try:
-        if event.type != ENTRY_POSTED.name:
-            fact, entry = ANY_FACT.validate_json(raw), None
-        else:
-            fact = posted = POSTED.validate_json(raw)
-            entry = posted.entry
+        fact = _SHAPES.get(event.type, ANY_FACT).validate_json(raw)
     except ValidationError as error:
         fault = faults_of(error.errors(include_url=False), None)[0]
         raise Poison("schema", fault.detail, fault.pointer) from None
-    heard = None
-    if entry is not None:
-        lines = [Line(each.account, each.currency, each.party, _signed(each.side, each.amount)) for each in entry.lines]
-        heard = PostedLines(entry.id, posted.request.service, entry.effective_on, lines)
-    ledger = (fact.organization, fact.ledger)
-    return HeardFact(ledger, fact.ledger_id, Head(fact.epoch, fact.sequence, hash_), previous, heard)
+    ledger, place = (fact.organization, fact.ledger), Head(fact.epoch, fact.sequence, hash_)
+    return HeardFact(ledger, fact.ledger_id, place, previous, _lines(fact), _calendar(ledger, fact))
+
+
+def _lines(fact: Fact) -> PostedLines | None:
+    if not isinstance(fact, ToldPosted):
+        return None
+    entry = fact.entry
+    lines = [Line(each.account, each.currency, each.party, _signed(each.side, each.amount)) for each in entry.lines]
+    return PostedLines(entry.id, fact.request.service, entry.effective_on, lines)
+
+
+def _calendar(ledger: Ledger, fact: Fact) -> Calendar | None:
+    if not isinstance(fact, ToldOpened):
+        return None
+    opened = fact.opened
+    return Calendar(*ledger, opened.time_zone, time.fromisoformat(opened.day_cut_off), opened.fiscal_year_start)
 
 
 def _signed(side: str, amount: str) -> int:
@@ -225,6 +255,8 @@ async def keep(
     if again := await _newly_followed(connection, heads, followed):
         return again
     heard = _hear(facts, heads, {each[:3]: each for each in followed})
+    if calendars := [fact.calendar for fact in facts if fact.calendar is not None]:
+        await facts_store.store_calendars(connection, calendars)
     if heard.lines:
         await facts_store.store_lines(connection, heard.lines)
     if new := heard.used - known_used:
