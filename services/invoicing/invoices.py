@@ -310,7 +310,6 @@ def row_of(making: Making, serial: int | None, now: datetime) -> InvoiceRow:
         rounding=found.rounding,
         total=found.total,
         content=orjson.dumps(content).decode(),
-        document_hash=None,
         creditor_reference=creditor_reference.make(number) if number is not None else None,
         client_ref=wish.client_ref,
         created_at=making.created_at,

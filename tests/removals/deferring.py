@@ -2,7 +2,7 @@
 
 from tests.removals.removal import Removal
 
-MIGRATION = "services/invoicing/migrations/0008_period_ends.sql"
+MIGRATION = "services/invoicing/migrations/0008_periods_and_notes.sql"
 RECEIVABLES = "services/invoicing/migrations/0001_receivables.sql"
 STORE, DEFERRALS = "services/invoicing/deferral_store.py", "services/invoicing/deferrals.py"
 RULES, LOOP = "services/invoicing/recognition.py", "services/invoicing/recognising.py"

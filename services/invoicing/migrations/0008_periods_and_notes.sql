@@ -1,7 +1,9 @@
 -- Deferred revenue is recognised by itself when an accounting period ends: each ledger's calendar, and how far each
--- invoice with deferred revenue has come.
+-- invoice with deferred revenue has come. And the hash of each credit note's document, kept as those of invoices are.
 --
 -- Order within one transaction: a deferral first, then as in the first migration.
+
+-- Deferred revenue ---------------------------------------------------------------------------------------------------
 
 -- Until when days last and when months begin in a ledger, as its log tells it in its first record; nothing of it ever
 -- changes. `fiscal_year_start` is MM-DD.
@@ -65,10 +67,55 @@ insert into deferrals (organization, invoice, ledger, ends_on, recognised_throug
     where i.status not in ('draft', 'void')
     group by i.organization, i.id;
 
+-- Credit notes -------------------------------------------------------------------------------------------------------
+
+-- `document_hash` is the SHA-256 of the document as the form of that number renders it, between the parties that stand
+-- with its invoice; it comes soon after the issue and then stays.
+alter table credit_notes
+    add column document_hash bytea check (octet_length(document_hash) = 32),
+    add column document_form smallint,
+    add constraint hash_with_form check ((document_hash is null) = (document_form is null));
+create index credit_notes_unhashed on credit_notes (id) where document_hash is null;
+
+create function guard_credit_note() returns trigger language plpgsql as $$
+begin
+    if (to_jsonb(new) - array['posting', 'document_hash', 'document_form'])
+       is distinct from (to_jsonb(old) - array['posting', 'document_hash', 'document_form'])
+       or (old.document_hash is not null and (new.document_hash, new.document_form)
+           is distinct from (old.document_hash, old.document_form))
+    then
+        raise exception 'an issued credit note is what it is' using errcode = '23514', constraint = 'issued_is_fixed';
+    end if;
+    return new;
+end $$;
+create trigger guard_credit_note
+    before update of organization, id, ledger, invoice, customer, series, year, serial, number, currency, issued_on,
+        reason, net, tax, total, applied, to_credit, content, created_at, document_hash, document_form
+    on credit_notes for each row execute function guard_credit_note();
+
+-- An invoice's hash stands with its parties since migration 0003; the column that was meant for it was never used.
+do $$
+declare
+    before text := pg_get_functiondef('guard_issued'::regproc);
+    after text := regexp_replace(before, '\s+or \(old\.document_hash is not null and [^)]+old\.document_hash\)', '');
+begin
+    if after = before then
+        raise exception 'guard_issued does not look at the hash as expected';
+    end if;
+    execute after;
+end $$;
+drop trigger guard_issued on invoices;
+alter table invoices drop column document_hash;
+create trigger guard_issued
+    before update of organization, id, ledger, created_at, customer, series, year, serial, number, currency, issued_on,
+        tax_point_on, due_on, net, tax, rounding, total, content, creditor_reference, client_ref, issued_at
+    on invoices for each row execute function guard_issued();
+
 -- Roles: as in the migrations before ---------------------------------------------------------------------------------
 
 revoke all on calendars, deferrals from public;
 grant select, insert on calendars, deferrals to invoicing_writer;
+grant update (document_hash, document_form) on credit_notes to invoicing_writer;
 grant update (recognised_through, is_over, rejection, retry_at) on deferrals to invoicing_writer;
 grant select on calendars, deferrals to invoicing_auditor, invoicing_reader;
 
