@@ -90,17 +90,21 @@ async def deferring_ledgers(connection: Connection) -> list[DeferringLedger]:
 
 
 async def claim_due(connection: Connection, ends: Sequence[PassedEnd], limit: int) -> list[asyncpg.Record]:
-    """Deferrals with a period end that has passed and is not done, the longest due first, held; those that another
-    process holds are left, and those that were refused until they are tried again."""
+    """Deferrals with a period end that has passed and is not done, ledger by ledger as they stand in `ends`, the
+    longest due first, held; those that another process holds are left, and those that were refused until they are
+    tried again."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
-        select d.organization, d.invoice, d.ledger, d.ends_on, d.recognised_through
+        select due.*
         from unnest($1::text[], $2::text[], $3::date[]) as passed (organization, ledger, on_date)
-        join deferrals d on d.organization = passed.organization and d.ledger = passed.ledger
-            and d.recognised_through < passed.on_date
-        where not d.is_over and (d.retry_at is null or d.retry_at <= now())
-        order by d.recognised_through, d.invoice limit $4
-        for no key update of d skip locked
+        cross join lateral (
+            select d.organization, d.invoice, d.ledger, d.ends_on, d.recognised_through from deferrals d
+            where d.organization = passed.organization and d.ledger = passed.ledger
+              and d.recognised_through < passed.on_date
+              and not d.is_over and (d.retry_at is null or d.retry_at <= now())
+            order by d.recognised_through limit $4
+            for no key update skip locked) due
+        limit $4
         """,
         *([end[place] for end in ends] for place in range(len(PassedEnd._fields))),
         limit,

@@ -1,7 +1,8 @@
 """The loop that recognises deferred revenue when an accounting period ends, in any number of processes.
 
     look -> ledgers that defer something -> the last period end of each that has passed, by its calendar and the
-            database's clock -> a batch of deferrals, each brought on by one period end, in one commit
+            database's clock -> a batch of deferrals, of the latest ledgers first, each brought on by one period end, in
+            one commit
          -> look again while there are more
 
 A process that dies in between leaves nothing, and the next look does it. A ledger is left alone while its setting says
@@ -10,7 +11,7 @@ that revenue is recognised by hand, and until its calendar was heard; that it wa
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -26,7 +27,7 @@ from services.invoicing.recognition import end_behind, passed_end
 
 log = get_logger(__name__)
 
-LOOK_EVERY_S: Final = 30.0
+LOOK_EVERY_S: Final = 10.0
 BATCH: Final = 50
 NOT_HEARD: Final = FiscalCalendar("01-01")
 """Stands in for a calendar that was not heard yet, in the lag alone."""
@@ -93,14 +94,15 @@ class Recognising:
         for each in found:
             if each.lag_days and each.ledger.time_zone is None:
                 log.warning("calendar-unheard", organization=each.ledger.organization, ledger=each.ledger.ledger)
-        outcomes = await self._recognise([each for each in found if each.is_due])
+        due = sorted((each for each in found if each.is_due), key=lambda each: -each.lag_days)
+        outcomes = await self._recognise(due)
         for outcome, count in Counter(outcomes).items():
             metrics.INVOICING_RECOGNITIONS.labels(outcome).inc(count)
         if outcomes:
             self._wake()
         return len(outcomes)
 
-    async def _recognise(self, due: Iterable[Standing]) -> list[str]:
+    async def _recognise(self, due: Sequence[Standing]) -> list[str]:
         calendars = {each.passed[:2]: each.calendar for each in due}
         ends = [each.passed for each in due]
         if not ends:

@@ -26,7 +26,7 @@ from services.invoicing.recognition import end_behind, passed_end
 from services.invoicing.redrafting import redraft
 from services.invoicing.voiding import void_invoice
 from tests.invoicing.conftest import InvoicingDatabase
-from tests.invoicing.hearing import execute
+from tests.invoicing.hearing import eventually, execute, running
 from tests.invoicing.trading import LEDGER, ORGANIZATION, VAT, Company, body_of, company
 
 MONTHS = FiscalCalendar("01-01")
@@ -130,6 +130,22 @@ async def test_after_downtime_every_period_end_is_done_once_in_turn(writer: Pool
     told = [body_of(row["value"]) for row in postings]
     assert told[0]["lines"][0]["amount"] == "10.00"
     assert [body["effective_on"] for body in told] == [str(end) for end in ends(3)]
+
+
+async def test_it_goes_by_itself_until_it_is_stopped(writer: Pool) -> None:
+    acme = await company(writer)
+    await calendar(writer)
+    issued = ends(2)[0]
+    await acme.issued(issued_on=issued, lines=(service(issued),))
+    woken: list[None] = []
+    loop = Recognising(writer, now, wake=lambda: woken.append(None), look_every_s=3600)
+
+    async def all_done() -> bool:
+        return [end for end, _ in await recognised(acme)] == ends(2)
+
+    async with running(loop.run):
+        await eventually(all_done)
+    assert len(woken) == 2
 
 
 async def test_two_loops_at_once_do_each_period_end_once(writer: Pool) -> None:

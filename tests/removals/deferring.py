@@ -59,8 +59,8 @@ DEFERRING = [
         "deferral-held",
         "What one process recognises another leaves.",
         STORE,
-        "        for no key update of d skip locked\n",
-        "",
+        "            for no key update skip locked) due\n",
+        "            ) due\n",
         (TESTS + "test_two_loops_at_once_do_each_period_end_once",),
     ),
     Removal(
@@ -99,8 +99,8 @@ DEFERRING = [
         "refused-put-off",
         "What cannot be recognised yet keeps back no other.",
         STORE,
-        "where not d.is_over and (d.retry_at is null or d.retry_at <= now())",
-        "where not d.is_over and (d.rejection is null or d.retry_at > now())",
+        "and not d.is_over and (d.retry_at is null or d.retry_at <= now())",
+        "and not d.is_over and (d.rejection is null or d.retry_at > now())",
         AT_ITS_RATE,
     ),
     Removal(
