@@ -82,14 +82,26 @@ async def recognise_passed(
         through = recognition.end_behind(calendars[organization, row["ledger"]], row["recognised_through"])
         moved = await _recognise(connection, organization, invoice, through, now)
         if isinstance(moved, Rejection):
-            why = rejection_text(moved)
-            assert why is not None
-            await deferral_store.put_off(connection, organization, invoice, why, TRIED_AGAIN)
+            await _put_off(connection, row, moved)
             outcomes.append("refused")
         else:
             await deferral_store.advance(connection, organization, invoice, through, row["ends_on"] <= through)
             outcomes.append("recognised" if moved else "nothing")
     return outcomes
+
+
+async def refuse_next(connection: Connection, ends: Sequence[PassedEnd], why: Rejection) -> list[Outcome]:
+    """What comes next is put off: the database refused it."""
+    rows = await deferral_store.claim_due(connection, ends, 1)
+    for row in rows:
+        await _put_off(connection, row, why)
+    return ["refused" for _ in rows]
+
+
+async def _put_off(connection: Connection, row: Row, why: Rejection) -> None:
+    text = rejection_text(why)
+    assert text is not None
+    await deferral_store.put_off(connection, row["organization"], row["invoice"], text, TRIED_AGAIN)
 
 
 async def _recognise(

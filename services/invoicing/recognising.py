@@ -5,8 +5,10 @@
             one commit
          -> look again while there are more
 
-A process that dies in between leaves nothing, and the next look does it. A ledger is left alone while its setting says
-that revenue is recognised by hand, and until its calendar was heard; that it waits for that the lag shows.
+A process that dies in between leaves nothing, and the next look does it. What the database refuses in a batch is tried
+one by one, and what it refuses alone is put off like what cannot be recognised yet; the others go on. A ledger is left
+alone while its setting says that revenue is recognised by hand, and until its calendar was heard; that it waits for that
+the lag shows.
 """
 
 import asyncio
@@ -15,6 +17,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+import asyncpg
+
 from libs.common import metrics
 from libs.common.clock import Clock
 from libs.common.db import Pool, transaction, transient
@@ -22,8 +26,9 @@ from libs.common.periods import FiscalCalendar, accounting_day
 from libs.common.telemetry import get_logger
 from services.invoicing import deferral_store
 from services.invoicing.deferral_store import DeferringLedger, PassedEnd
-from services.invoicing.deferrals import recognise_passed
+from services.invoicing.deferrals import Calendars, Outcome, recognise_passed, refuse_next
 from services.invoicing.recognition import end_behind, passed_end
+from services.invoicing.rejections import reject
 
 log = get_logger(__name__)
 
@@ -31,6 +36,8 @@ LOOK_EVERY_S: Final = 10.0
 BATCH: Final = 50
 NOT_HEARD: Final = FiscalCalendar("01-01")
 """Stands in for a calendar that was not heard yet, in the lag alone."""
+
+_REFUSED: Final = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)
 
 
 class Standing(NamedTuple):
@@ -102,10 +109,28 @@ class Recognising:
             self._wake()
         return len(outcomes)
 
-    async def _recognise(self, due: Sequence[Standing]) -> list[str]:
+    async def _recognise(self, due: Sequence[Standing]) -> list[Outcome]:
         calendars = {each.passed[:2]: each.calendar for each in due}
         ends = [each.passed for each in due]
         if not ends:
             return []
-        async with transaction(self._pool) as connection:
-            return [*await recognise_passed(connection, calendars, ends, self._clock(), self._batch)]
+        try:
+            async with transaction(self._pool) as connection:
+                return await recognise_passed(connection, calendars, ends, self._clock(), self._batch)
+        except _REFUSED:
+            return await self._one_by_one(calendars, ends)
+
+    async def _one_by_one(self, calendars: Calendars, ends: Sequence[PassedEnd]) -> list[Outcome]:
+        """As many as a batch has; the one that the database refuses alone is put off."""
+        outcomes: list[Outcome] = []
+        for _ in range(self._batch):
+            try:
+                async with transaction(self._pool) as connection:
+                    done = await recognise_passed(connection, calendars, ends, self._clock(), 1)
+            except _REFUSED as error:
+                log.error("recognition-refused", error=str(error))
+                why = reject("guard-refused", guard=getattr(error, "constraint_name", None))
+                async with transaction(self._pool) as connection:
+                    done = await refuse_next(connection, ends, why)
+            outcomes += done
+        return outcomes

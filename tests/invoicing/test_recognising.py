@@ -266,6 +266,25 @@ async def test_what_waits_for_a_rate_keeps_back_no_other_and_comes_at_its_issue_
     assert await recognised(acme, abroad["id"]) == [(end, 120)]
 
 
+async def test_what_the_database_refuses_keeps_back_no_other(writer: Pool, receivables: InvoicingDatabase) -> None:
+    acme = await company(writer)
+    await calendar(writer)
+    end = ends(1)[0]
+    made = [await acme.issued(issued_on=end, lines=(service(end),)) for _ in range(3)]
+    broken = made[1]["id"]
+    await execute(
+        receivables.admin,
+        "insert into recognitions select 'demo', gen_random_uuid(), 'main', $1, 0, 'recognised', $2, 1, now()",
+        broken,
+        end,
+    )
+    loop = Recognising(writer, now)
+    assert await all_steps(loop) == 3
+    assert await recognised(acme) == [(end, amount) for amount in ((100, 1, 100))]
+    (row,) = await acme.all("select invoice, rejection->>'code' as code from deferrals where rejection is not null")
+    assert (row["invoice"], row["code"], lag() > 0) == (broken, "guard-refused", True)
+
+
 async def test_a_credit_note_abroad_takes_what_is_deferred_as_booked(writer: Pool) -> None:
     acme = await company(writer, currencies=["EUR"])
     await calendar(writer)

@@ -104,6 +104,14 @@ DEFERRING = [
         AT_ITS_RATE,
     ),
     Removal(
+        "refused-alone",
+        "What the database refuses of one invoice keeps back no other.",
+        LOOP,
+        "        except _REFUSED:\n            return await self._one_by_one(calendars, ends)\n",
+        "        except ZeroDivisionError:\n            return await self._one_by_one(calendars, ends)\n",
+        (TESTS + "test_what_the_database_refuses_keeps_back_no_other",),
+    ),
+    Removal(
         "issue-rate",
         "What corrects an invoice is booked at the rate of its issue.",
         "services/invoicing/issue_books.py",
