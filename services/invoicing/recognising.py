@@ -7,8 +7,8 @@
 
 A process that dies in between leaves nothing, and the next look does it. What the database refuses in a batch is tried
 one by one, and what it refuses alone is put off like what cannot be recognised yet; the others go on. A ledger is left
-alone while its setting says that revenue is recognised by hand, and until its calendar was heard; that it waits for that
-the lag shows.
+alone while its setting says that revenue is recognised by hand, and until its calendar was heard; that it waits for
+that the lag shows.
 """
 
 import asyncio
