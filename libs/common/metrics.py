@@ -197,6 +197,16 @@ INVOICING_OCCURRENCES = _counter(
     "Days on which recurring invoices were due: made or needs-attention.",
     "needs-attention: list recurring invoices with needs_attention=true; each occurrence says why, and is tried again.",
 )  # fmt: skip
+INVOICING_RECOGNITIONS = _counter(
+    "invoicing_recognitions_total", "period ends", ["outcome"],
+    "Period ends done for invoices that defer revenue: recognised, nothing (to recognise) or refused (comes again).",
+    "refused: an issue waits for a rate, or the ledger has no mapping; deferrals says why, invoice by invoice.",
+)  # fmt: skip
+INVOICING_RECOGNITION_LAG_DAYS = _gauge(
+    "invoicing_recognition_lag_days", "days", [],
+    "Days since the oldest period end for which deferred revenue is not recognised, over all ledgers that do so.",
+    "Above 0 for hours: the loop is behind, refused, or a ledger's calendar was not heard; see the runbook.",
+)  # fmt: skip
 INVOICING_TIE_OUT_DIFFERENCES = _gauge(
     "invoicing_tie_out_differences", "comparisons", [],
     "Comparisons of receivables with the books that differ, by party and currency, over all ledgers.",

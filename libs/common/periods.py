@@ -6,8 +6,9 @@ fiscal year begins on another day than the first, its months begin on that day: 
 """
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo
 
 from libs.common.journal import Pattern
 
@@ -49,6 +50,19 @@ class YearStep:
     step: Literal["close", "reopen"]
     reason: str | None = None
     retained_earnings: str | None = None
+
+
+def accounting_day(at: datetime, time_zone: str, cut_off: time) -> date:
+    """The day an instant belongs to in a zone: a cut-off before noon ends the day before, a later one begins the next.
+
+    >>> from datetime import UTC
+    >>> at = datetime(2026, 1, 31, 23, 30, tzinfo=UTC)
+    >>> [str(accounting_day(at, "UTC", cut)) for cut in (time(0), time(2), time(23))]
+    ['2026-01-31', '2026-01-31', '2026-02-01']
+    """
+    local = at.astimezone(ZoneInfo(time_zone)).replace(tzinfo=None)
+    shift = timedelta(hours=cut_off.hour, minutes=cut_off.minute)
+    return (local - shift if shift < timedelta(hours=12) else local + timedelta(days=1) - shift).date()
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,8 @@ class SellerBody(_Body):
 class MappingBody(_Body):
     """A ledger's whole account mapping and its settings; settings that are absent stay.
 
-    `standard` maps an account to each role and asks the ledger to open them, in `currencies` too.
+    `standard` maps an account to each role and asks the ledger to open them, in `currencies` too. `recognition` of
+    deferred revenue comes by itself at each accounting period's end, or by hand alone.
     """
 
     mapping: Annotated[list[MappedBody], MaxLen(500)] = field(default_factory=list)
@@ -134,6 +135,7 @@ class MappingBody(_Body):
     currencies: Annotated[list[CurrencyText], MaxLen(50)] = field(default_factory=list)
     functional_currency: CurrencyText | None = None
     tax_basis: Literal["accrual", "cash"] | None = None
+    recognition: Literal["period-end", "by-hand"] | None = None
     number_prefix: Annotated[str, Pattern(r"^[A-Za-z0-9\-]{0,12}$")] | None = None
     cash_rounding: AmountsByCurrency | None = None
     seller: SellerBody | None = None

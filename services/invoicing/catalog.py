@@ -44,6 +44,7 @@ class MappingWish:
     currencies: Sequence[str] = ()
     functional_currency: str | None = None
     tax_basis: str | None = None
+    recognition: str | None = None
     number_prefix: str | None = None
     cash_rounding: Mapping[str, str] | None = None
     seller: Mapping[str, Any] | None = None
@@ -55,6 +56,7 @@ def mapping_words(ledger: str, terms: LedgerTerms) -> dict[str, Any]:
         "ledger": ledger,
         "functional_currency": terms.functional_currency or None,
         "tax_basis": terms.tax_basis,
+        "recognition": terms.recognition,
         "number_prefix": terms.number_prefix,
         "cash_rounding": dict(terms.cash_rounding),
         "seller": dict(terms.seller),
@@ -82,7 +84,7 @@ async def put_mapping(
     mapping.update({(row.role, row.currency): row.account for row in wish.rows})
     changed = {
         name: getattr(wish, name)
-        for name in ("tax_basis", "number_prefix", "cash_rounding", "seller")
+        for name in ("tax_basis", "recognition", "number_prefix", "cash_rounding", "seller")
         if getattr(wish, name) is not None
     }
     terms = replace(known, functional_currency=functional, mapping=mapping, version=known.version + 1, **changed)

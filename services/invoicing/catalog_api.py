@@ -93,6 +93,7 @@ async def _map(connection: Connection, asked: Asked) -> Done | Rejection:
         currencies=body.currencies,
         functional_currency=body.functional_currency,
         tax_basis=body.tax_basis,
+        recognition=body.recognition,
         number_prefix=body.number_prefix,
         cash_rounding=body.cash_rounding,
         seller=None if body.seller is None else asdict(body.seller),

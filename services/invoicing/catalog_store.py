@@ -22,6 +22,7 @@ class LedgerTerms:
 
     functional_currency: str = ""
     tax_basis: str = "accrual"
+    recognition: str = "period-end"
     number_prefix: str = ""
     cash_rounding: Mapping[str, str] = field(default_factory=dict)
     seller: Mapping[str, Any] = field(default_factory=dict)
@@ -55,8 +56,8 @@ async def ledger_terms(connection: Connection, ledgers: Sequence[LedgerKey]) -> 
     organizations, codes = [key[0] for key in wanted], [key[1] for key in wanted]
     rows = await connection.fetch(
         """
-        select w.organization, w.ledger, s.functional_currency, s.tax_basis, s.number_prefix, s.cash_rounding,
-            s.seller, s.version,
+        select w.organization, w.ledger, s.functional_currency, s.tax_basis, s.recognition, s.number_prefix,
+            s.cash_rounding, s.seller, s.version,
             (select array_agg(m.role || ' ' || m.currency || ' ' || m.account) from account_mappings m
               where m.organization = w.organization and m.ledger = w.ledger) as mapped
         from unnest($1::text[], $2::text[]) as w (organization, ledger)
@@ -74,6 +75,7 @@ async def ledger_terms(connection: Connection, ledgers: Sequence[LedgerKey]) -> 
         found[row["organization"], row["ledger"]] = LedgerTerms(
             functional_currency=row["functional_currency"] or "",
             tax_basis=row["tax_basis"] or "accrual",
+            recognition=row["recognition"] or "period-end",
             number_prefix=row["number_prefix"] or "",
             cash_rounding=orjson.loads(row["cash_rounding"] or "{}"),
             seller=orjson.loads(row["seller"] or "{}"),
@@ -101,17 +103,19 @@ async def store_settings(connection: Connection, key: LedgerKey, terms: LedgerTe
     """Stores a ledger's settings."""
     await connection.execute(
         """
-        insert into receivables_settings (organization, ledger, functional_currency, tax_basis, number_prefix,
-            cash_rounding, seller, changed_at)
-        values ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8)
+        insert into receivables_settings (organization, ledger, functional_currency, tax_basis, recognition,
+            number_prefix, cash_rounding, seller, changed_at)
+        values ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9)
         on conflict (organization, ledger) do update
            set functional_currency = excluded.functional_currency, tax_basis = excluded.tax_basis,
-               number_prefix = excluded.number_prefix, cash_rounding = excluded.cash_rounding,
-               seller = excluded.seller, changed_at = excluded.changed_at, version = receivables_settings.version + 1
+               recognition = excluded.recognition, number_prefix = excluded.number_prefix,
+               cash_rounding = excluded.cash_rounding, seller = excluded.seller,
+               changed_at = excluded.changed_at, version = receivables_settings.version + 1
         """,
         *key,
         terms.functional_currency,
         terms.tax_basis,
+        terms.recognition,
         terms.number_prefix,
         orjson.dumps(dict(terms.cash_rounding)).decode(),
         orjson.dumps(dict(terms.seller)).decode(),

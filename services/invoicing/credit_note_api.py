@@ -51,7 +51,8 @@ class CreditNoteApi:
             taxes = await receivable_reads.read_credit_note_taxes(connection, organization, id)
         if row is None:
             raise Problem(404, "unknown-credit-note", "There is no such credit note.", facts={"credit_note": str(id)})
-        return credit_note_words(row, taxes)
+        hashed = row["document_hash"]
+        return {**credit_note_words(row, taxes), "document_hash": None if hashed is None else hashed.hex()}
 
     async def list(
         self, caller: Reads, invoice_id: UUID | None = None, cursor: str | None = None, limit: Limit = LIMIT_DEFAULT

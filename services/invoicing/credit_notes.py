@@ -5,8 +5,8 @@ split of an invoice into credit notes totals the invoice, since each is made wit
 the early-payment discounts.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,19 +19,27 @@ from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
 from libs.common.money import ISO_4217, to_minor
 from libs.common.outbox import put
-from services.invoicing import announcing, domain, invoice_store, note_store, payment_store, posting_rules
+from services.invoicing import (
+    announcing,
+    deferral_store,
+    domain,
+    invoice_store,
+    note_store,
+    payment_store,
+    posting_rules,
+)
 from services.invoicing.arithmetic import Totals
 from services.invoicing.asking import CREATED, Done
-from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
+from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
 from services.invoicing.business_events import CreditNote, IssuedInvoice
-from services.invoicing.cash_basis import TaxStanding
 from services.invoicing.cash_standing import cash_tax
 from services.invoicing.catalog_store import ledger_terms
 from services.invoicing.crediting import CreditTotals, CreditWish, credit_amount, credit_lines, credit_rest, exceeds
-from services.invoicing.deferrals import deferred_left, deferred_parts
+from services.invoicing.deferrals import credited_rows, deferred_left
 from services.invoicing.discounting import notes_before
 from services.invoicing.domain import Standing
 from services.invoicing.invoices import CREDIT_SERIES, issue_posting, number_of, standing_of, tax_rows
+from services.invoicing.issue_books import issue_books
 from services.invoicing.kept_totals import invoice_of, kept_note
 from services.invoicing.payment_store import AllocationRow
 from services.invoicing.payments import changed_row, store_standings
@@ -119,50 +127,34 @@ async def _store(
     noted: CreditTotals,
     now: datetime,
 ) -> Done | Rejection:
-    organization, currency = wish.organization, ISO_4217[row["currency"]]
+    organization = wish.organization
     applied = min(noted.total, standing.amounts.open)
     books_key = BooksKey(organization, row["ledger"], row["currency"], row["issued_on"])
     books = await bookkeeping_for(connection, [books_key])
     invoice = IssuedInvoice(row["number"], str(row["customer"]), row["issued_on"], found)
-    left = await deferred_left(connection, organization, row["id"], invoice, books.books(books_key))
+    of_issue = await issue_books(connection, books, row)
+    if isinstance(of_issue, Rejection):
+        return of_issue
+    left = await deferred_left(connection, organization, row["id"], invoice, of_issue)
     if isinstance(left, Rejection):
         return left
     tax = (await cash_tax(connection, books, [row])).standing((organization, row["id"]), standing.amounts)
     note = new_id()
-    draft = _draft(wish, invoice, noted, applied, left, "?", books, books_key, tax)
+    event = CreditNote(
+        number="?", issued_on=wish.issued_on, invoice=invoice, totals=noted, on_receivable=applied, deferred_left=left,
+        standing=tax,
+    )  # fmt: skip
+    taken = posting_rules.off_deferred(event, of_issue)
+    if isinstance(taken, Rejection):
+        return taken
+    draft = posting_rules.credit_note(event, of_issue)
     if isinstance(draft, Rejection):
         return draft
     why = prepare(_posting(wish, row, note, draft, now), books).rejection
     if why is not None:
         return why
-    terms = (await ledger_terms(connection, [(organization, row["ledger"])]))[organization, row["ledger"]]
-    series = organization, row["ledger"], CREDIT_SERIES, wish.issued_on.year
-    serial = (await invoice_store.draw_numbers(connection, {series: 1}))[series]
-    number = number_of(CREDIT_SERIES, wish.issued_on.year, serial, terms.number_prefix)
-    draft = _draft(wish, invoice, noted, applied, left, number, books, books_key, tax)
-    assert not isinstance(draft, Rejection), "it was made a moment before"
-    document = {
-        "organization": organization,
-        "id": note,
-        "ledger": row["ledger"],
-        "invoice": row["id"],
-        "customer": row["customer"],
-        "series": CREDIT_SERIES,
-        "year": wish.issued_on.year,
-        "serial": serial,
-        "number": number,
-        "currency": row["currency"],
-        "issued_on": wish.issued_on,
-        "reason": wish.reason,
-        "net": noted.net,
-        "tax": noted.tax,
-        "total": noted.total,
-        "applied": applied,
-        "to_credit": noted.total - applied,
-        "posting": "requested",
-        "content": orjson.dumps(kept_note(noted, currency)).decode(),
-        "created_at": now,
-    }
+    document = await _numbered(connection, wish, row, note, noted, applied, now)
+    draft = posting_rules.credit_note(replace(event, number=document["number"]), of_issue)
     taxes = tax_rows(organization, note, noted)
     await note_store.insert_credit_note(connection, document)
     await note_store.insert_credit_taxes(connection, taxes)
@@ -172,49 +164,44 @@ async def _store(
     if noted.total > applied:
         credit_key = organization, row["ledger"], row["customer"], row["currency"]
         await payment_store.move_credit(connection, {credit_key: noted.total - applied})
-    await note_store.insert_recognitions(
-        connection,
-        deferred_parts(organization, row["ledger"], row["id"], draft_parts(noted, left), wish.issued_on, now),
+    await deferral_store.insert_recognitions(
+        connection, credited_rows(organization, row["ledger"], row["id"], taken, wish.issued_on, now)
     )
     await want(connection, [prepare(_posting(wish, row, note, draft, now), books)], now)
     await put(connection, facts)
     return Done(credit_note_words(document, [tax._asdict() for tax in taxes]), CREATED)
 
 
-def draft_parts(noted: CreditTotals, left: Mapping[int, int]) -> dict[int, int]:
-    """What of each line's deferred revenue the note takes: as much of the credited net as is still deferred."""
-    taken: dict[int, int] = {}
-    for line in noted.lines:
-        there = left.get(line.line, 0)
-        if there and line.net and (there > 0) == (line.net > 0):
-            taken[line.line] = min(there, line.net, key=abs)
-    return taken
-
-
-def _draft(
-    wish: NoteWish,
-    invoice: IssuedInvoice,
-    noted: CreditTotals,
-    applied: int,
-    left: Mapping[int, int],
-    number: str,
-    books: Bookkeeping,
-    key: BooksKey,
-    tax: TaxStanding | None,
-) -> Any:
-    found = books.books(key)
-    if isinstance(found, Rejection):
-        return found
-    note = CreditNote(
-        number=number,
-        issued_on=wish.issued_on,
-        invoice=invoice,
-        totals=noted,
-        on_receivable=applied,
-        deferred_left=left,
-        standing=tax,
-    )
-    return posting_rules.credit_note(note, found)
+async def _numbered(
+    connection: Connection, wish: NoteWish, row: Row, note: UUID, noted: CreditTotals, applied: int, now: datetime
+) -> dict[str, Any]:
+    """The document as it is stored; its number is drawn when nothing can be refused any more."""
+    organization, ledger, year = wish.organization, row["ledger"], wish.issued_on.year
+    terms = (await ledger_terms(connection, [(organization, ledger)]))[organization, ledger]
+    series = organization, ledger, CREDIT_SERIES, year
+    serial = (await invoice_store.draw_numbers(connection, {series: 1}))[series]
+    return {
+        "organization": organization,
+        "id": note,
+        "ledger": ledger,
+        "invoice": row["id"],
+        "customer": row["customer"],
+        "series": CREDIT_SERIES,
+        "year": year,
+        "serial": serial,
+        "number": number_of(CREDIT_SERIES, year, serial, terms.number_prefix),
+        "currency": row["currency"],
+        "issued_on": wish.issued_on,
+        "reason": wish.reason,
+        "net": noted.net,
+        "tax": noted.tax,
+        "total": noted.total,
+        "applied": applied,
+        "to_credit": noted.total - applied,
+        "posting": "requested",
+        "content": orjson.dumps(kept_note(noted, ISO_4217[row["currency"]])).decode(),
+        "created_at": now,
+    }
 
 
 def _posting(wish: NoteWish, row: Row, note: UUID, draft: Any, now: datetime) -> PostingWish:

@@ -32,6 +32,7 @@ from services.invoicing.early_payment import EarlyPayment, Terms
 from services.invoicing.entry_drafts import EntryDraft
 from services.invoicing.invoice_store import InvoiceKey
 from services.invoicing.invoices import issue_posting, tax_rows
+from services.invoicing.issue_books import issue_books
 from services.invoicing.kept_totals import invoice_of, kept_note, note_of
 from services.invoicing.payment_store import AllocationRow
 from services.invoicing.posting_requests import PostingWish, Prepared, document_name, posting_id, prepare
@@ -293,7 +294,7 @@ async def _discounted(
         standing=standing,
     )
     purpose = "early_discount" if undoes is None else "discount_taken_back"
-    draft = entries.discount_entry(purpose, note, books.books(key))
+    draft = entries.discount_entry(purpose, note, await issue_books(connection, books, invoice))
     if isinstance(draft, Rejection):
         return draft
     before = issue_posting(organization, invoice["id"], invoice["created_at"])

@@ -1,7 +1,9 @@
-"""Invoicing's ear for the books: `ledger.events.v1` into heads and book lines, for the tie-out.
+"""Invoicing's ear for the books: `ledger.events.v1` into heads and book lines, for the tie-out, and calendars.
 
-    record -> decode -> Fact: its place in the log, and the lines where it is a posted entry
-    batch  -> one transaction { the offset fence, every fact continues its ledger's log, lines of followed accounts }
+    record -> decode -> Fact: its place in the log, the lines where it is a posted entry, the ledger's calendar where it
+              is the first
+    batch  -> one transaction { the offset fence, every fact continues its ledger's log, lines of followed accounts,
+              calendars }
 
 * A log is heard whole and in order: what comes again is skipped, what does not continue the last hash heard stops the
   process (`LogBroken`). Each payload's own hash is computed, so nothing on its way here was altered unseen.
@@ -12,11 +14,11 @@
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time
 from hashlib import sha256
-from typing import Final, NamedTuple, NotRequired
+from typing import Any, Final, NamedTuple, NotRequired
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
@@ -29,14 +31,14 @@ from libs.common.db import Connection, Pool, transaction
 from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Failure, Poison
 from libs.common.event_shapes import FACTS, HASH, PREVIOUS_HASH, Open, Ordinal
-from libs.common.events import ENTRY_POSTED
+from libs.common.events import ENTRY_POSTED, LEDGER_OPENED
 from libs.common.inbox import FenceLost, advance
 from libs.common.journal import AmountText, CodeText, CurrencyText, Side, SlugText
 from libs.common.listening import Ear
 from libs.common.problems import faults_of
 from libs.common.telemetry import get_logger, start_span
 from services.invoicing import facts_store
-from services.invoicing.facts_store import BookLine, Followed, Head, Ledger
+from services.invoicing.facts_store import BookLine, Calendar, Followed, Head, Ledger
 
 log = get_logger(__name__)
 
@@ -94,8 +96,27 @@ class ToldPosted(ToldFact):
     entry: ToldEntry
 
 
+@dataclass(slots=True, kw_only=True)
+class ToldBooks(Open):
+    """What is kept of how a ledger was opened."""
+
+    time_zone: str
+    day_cut_off: str
+    fiscal_year_start: str
+
+
+@dataclass(slots=True, kw_only=True)
+class ToldOpened(ToldFact):
+    """`events.LedgerOpened` without what is not kept."""
+
+    opened: ToldBooks
+
+
 ANY_FACT: Final = TypeAdapter(ToldFact)
-POSTED: Final = TypeAdapter(ToldPosted)
+_SHAPES: Final[Mapping[str, TypeAdapter[Any]]] = {
+    ENTRY_POSTED.name: TypeAdapter(ToldPosted),
+    LEDGER_OPENED.name: TypeAdapter(ToldOpened),
+}
 
 
 class LogBroken(Failure):
@@ -103,13 +124,14 @@ class LogBroken(Failure):
 
 
 class HeardFact(NamedTuple):
-    """A fact at its place; `posted` is None where it is no posted entry."""
+    """A fact at its place; `posted` is None where it is no posted entry, `calendar` where no ledger was opened."""
 
     ledger: Ledger
     ledger_id: UUID
     place: Head
     previous_hash: str
     posted: ToldPosted | None
+    calendar: Calendar | None
 
 
 def decode(record: ConsumerRecord) -> HeardFact:
@@ -125,14 +147,22 @@ def decode(record: ConsumerRecord) -> HeardFact:
         raise Poison("schema", "is no hash in hex", f"ce_{PREVIOUS_HASH}") from None
     if computed != hash_:
         raise Poison("hash-differs", "the payload is not what its hash was computed of", f"ce_{HASH}")
+    fact: ToldFact
     try:
-        posted = POSTED.validate_json(raw) if event.type == ENTRY_POSTED.name else None
-        fact = posted or ANY_FACT.validate_json(raw)
+        fact = _SHAPES.get(event.type, ANY_FACT).validate_json(raw)
     except ValidationError as error:
         fault = faults_of(error.errors(include_url=False), None)[0]
         raise Poison("schema", fault.detail, fault.pointer) from None
-    place = Head(fact.epoch, fact.sequence, hash_)
-    return HeardFact((fact.organization, fact.ledger), fact.ledger_id, place, previous, posted)
+    ledger, place = (fact.organization, fact.ledger), Head(fact.epoch, fact.sequence, hash_)
+    posted = fact if isinstance(fact, ToldPosted) else None
+    return HeardFact(ledger, fact.ledger_id, place, previous, posted, _calendar(ledger, fact))
+
+
+def _calendar(ledger: Ledger, fact: ToldFact) -> Calendar | None:
+    if not isinstance(fact, ToldOpened):
+        return None
+    opened = fact.opened
+    return Calendar(*ledger, opened.time_zone, time.fromisoformat(opened.day_cut_off), opened.fiscal_year_start)
 
 
 def _signed(side: str, amount: str) -> int:
@@ -211,6 +241,8 @@ async def keep(
     if again := await _newly_followed(connection, heads, followed):
         return again
     heard = _hear(facts, heads, {each[:3]: each for each in followed})
+    if calendars := [fact.calendar for fact in facts if fact.calendar is not None]:
+        await facts_store.store_calendars(connection, calendars)
     if heard.lines:
         await facts_store.store_lines(connection, heard.lines)
     if heard.lines_again:

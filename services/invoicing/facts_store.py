@@ -1,7 +1,7 @@
-"""What is kept of the ledgers' logs: how far each was heard, and the lines on accounts that are followed."""
+"""What is kept of the ledgers' logs: how far each was heard, its calendar, the lines on accounts that are followed."""
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import NamedTuple
 from uuid import UUID
 
@@ -44,6 +44,16 @@ class BookLine(NamedTuple):
     entry_id: UUID
     service: str
     effective_on: date
+
+
+class Calendar(NamedTuple):
+    """When a ledger's days end, and its fiscal year begins (MM-DD)."""
+
+    organization: str
+    ledger: str
+    time_zone: str
+    day_cut_off: time
+    fiscal_year_start: str
 
 
 async def load_heads(connection: Connection, ledgers: Sequence[Ledger]) -> dict[Ledger, Head]:
@@ -177,4 +187,16 @@ async def store_used(connection: Connection, accounts: Iterable[tuple[str, str, 
         on conflict do nothing
         """,
         *array_columns(sorted(accounts), 3),
+    )
+
+
+async def store_calendars(connection: Connection, calendars: Sequence[Calendar]) -> None:
+    """Calendars not kept before: a ledger's never changes."""
+    await connection.execute(
+        """
+        insert into calendars (organization, ledger, time_zone, day_cut_off, fiscal_year_start)
+        select * from unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::time[], $5::text::text[])
+        on conflict do nothing
+        """,
+        *array_columns(calendars, 5),
     )

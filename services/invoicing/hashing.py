@@ -1,6 +1,7 @@
 """The hash of each issued document, soon after its issue: rendered once as it was issued, in the background.
 
-    step: invoices without a hash, held -> their parties opened -> rendered by today's form -> SHA-256, stored
+    step: invoices without a hash, held -> their parties opened -> rendered by today's form -> SHA-256, stored;
+          then credit notes likewise, between the parties of their invoices
 
 A page takes about 0.1 ms of the one core that issues, and at issue the number's lock would be held for it; so it
 follows the commit, at a pace that leaves issuing its speed. Done twice is done once: what has a hash is passed over,
@@ -12,15 +13,18 @@ import asyncio
 from contextlib import suppress
 from hashlib import sha256
 from typing import Final
+from uuid import UUID
 
-from libs.common.db import Pool, transaction, transient
+from libs.common.db import Connection, Pool, transaction, transient
 from libs.common.sealing import Sealer
 from libs.common.telemetry import get_logger
 from services.invoicing import issued_parties, party_store
 from services.invoicing.documents import html
 from services.invoicing.documents.printed import PrintedInvoice
+from services.invoicing.issued_parties import Parties
 from services.invoicing.party_store import HashedRow
-from services.invoicing.printing import as_issued
+from services.invoicing.printing import as_issued, printed_note
+from services.invoicing.rows import Row
 
 log = get_logger(__name__)
 
@@ -59,13 +63,28 @@ class Hashing:
         """One batch: gives how many documents were hashed."""
         async with transaction(self._pool) as connection:
             found = await party_store.unhashed(connection, self._batch)
-            hashed = []
-            for row in found:
-                parties = issued_parties.known(self._sealer, row["organization"], row["id"], row)
-                hashed.append(
-                    HashedRow(row["organization"], row["id"], document_hash(as_issued(row, *parties)), html.FORM)
-                )
-                await asyncio.sleep(0)
+            hashed = [await self._hashed(row, as_issued(row, *self._parties(row["id"], row))) for row in found]
             if hashed:
                 await party_store.store_hashes(connection, hashed)
+            return len(found) + await self._notes(connection, self._batch - len(found))
+
+    async def _notes(self, connection: Connection, limit: int) -> int:
+        """What is left of the batch, for credit notes."""
+        found = await party_store.unhashed_notes(connection, limit)
+        invoices = await party_store.corrected(connection, [(row["organization"], row["invoice"]) for row in found])
+        hashed = []
+        for row in found:
+            invoice = invoices[row["organization"], row["invoice"]]
+            printed = printed_note(row, invoice, *self._parties(row["invoice"], row))
+            hashed.append(await self._hashed(row, printed))
+        if hashed:
+            await party_store.store_note_hashes(connection, hashed)
         return len(found)
+
+    def _parties(self, invoice: UUID, row: Row) -> Parties:
+        return issued_parties.known(self._sealer, row["organization"], invoice, row)
+
+    async def _hashed(self, row: Row, printed: PrintedInvoice) -> HashedRow:
+        """Others come in between: a page takes its time."""
+        await asyncio.sleep(0)
+        return HashedRow(row["organization"], row["id"], document_hash(printed), html.FORM)

@@ -45,7 +45,6 @@ class InvoiceRow(NamedTuple):
     rounding: int
     total: int
     content: str
-    document_hash: bytes | None
     creditor_reference: str | None
     client_ref: str | None
     created_at: datetime
@@ -121,18 +120,18 @@ async def insert_invoices(connection: Connection, rows: Sequence[InvoiceRow]) ->
     await connection.execute(
         """
         insert into invoices (organization, id, ledger, customer, series, year, serial, number, status, posting,
-            currency, issued_on, tax_point_on, due_on, net, tax, rounding, total, content, document_hash,
-            creditor_reference, client_ref, created_at, issued_at)
+            currency, issued_on, tax_point_on, due_on, net, tax, rounding, total, content, creditor_reference,
+            client_ref, created_at, issued_at)
         select organization, id, ledger, customer, series, year, serial, number, status, posting,
-            currency, issued_on, tax_point_on, due_on, net, tax, rounding, total, content::jsonb, document_hash,
-            creditor_reference, client_ref, created_at, issued_at
+            currency, issued_on, tax_point_on, due_on, net, tax, rounding, total, content::jsonb, creditor_reference,
+            client_ref, created_at, issued_at
         from unnest($1::text[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::integer[], $7::bigint[],
                 $8::text[], $9::text[], $10::text[], $11::text[], $12::date[], $13::date[], $14::date[],
-                $15::numeric[], $16::numeric[], $17::numeric[], $18::numeric[], $19::text[], $20::bytea[],
-                $21::text[], $22::text[], $23::timestamptz[], $24::timestamptz[])
+                $15::numeric[], $16::numeric[], $17::numeric[], $18::numeric[], $19::text[], $20::text[],
+                $21::text[], $22::timestamptz[], $23::timestamptz[])
             as invoice (organization, id, ledger, customer, series, year, serial, number, status, posting,
-                currency, issued_on, tax_point_on, due_on, net, tax, rounding, total, content, document_hash,
-                creditor_reference, client_ref, created_at, issued_at)
+                currency, issued_on, tax_point_on, due_on, net, tax, rounding, total, content, creditor_reference,
+                client_ref, created_at, issued_at)
         """,
         *_columns(rows),
     )
@@ -148,13 +147,12 @@ async def issue_drafts(connection: Connection, rows: Sequence[InvoiceRow]) -> No
            set series = issued.series, year = issued.year, serial = issued.serial, number = issued.number,
                status = issued.status, posting = issued.posting, issued_on = issued.issued_on,
                tax_point_on = issued.tax_point_on, due_on = issued.due_on, content = issued.content::jsonb,
-               document_hash = issued.document_hash, creditor_reference = issued.creditor_reference,
-               issued_at = issued.issued_at, version = i.version + 1
+               creditor_reference = issued.creditor_reference, issued_at = issued.issued_at, version = i.version + 1
           from unnest($1::text[], $2::uuid[], $3::text[], $4::integer[], $5::bigint[], $6::text[], $7::text[],
-                $8::text[], $9::date[], $10::date[], $11::date[], $12::text[], $13::bytea[], $14::text[],
-                $15::timestamptz[])
+                $8::text[], $9::date[], $10::date[], $11::date[], $12::text[], $13::text[],
+                $14::timestamptz[])
                as issued (organization, id, series, year, serial, number, status, posting, issued_on, tax_point_on,
-                due_on, content, document_hash, creditor_reference, issued_at)
+                due_on, content, creditor_reference, issued_at)
          where i.organization = issued.organization and i.id = issued.id
         """,
         *(
@@ -172,7 +170,6 @@ async def issue_drafts(connection: Connection, rows: Sequence[InvoiceRow]) -> No
                 "tax_point_on",
                 "due_on",
                 "content",
-                "document_hash",
                 "creditor_reference",
                 "issued_at",
             )

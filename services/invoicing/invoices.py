@@ -10,7 +10,7 @@ writes. So numbers are 1..n in the order of commits.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -26,6 +26,7 @@ from libs.common.sealing import Sealer
 from services.invoicing import (
     announcing,
     creditor_reference,
+    deferral_store,
     domain,
     entries,
     invoice_store,
@@ -36,6 +37,7 @@ from services.invoicing.arithmetic import Totals
 from services.invoicing.asking import CREATED, OK, Done
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
 from services.invoicing.catalog_store import LedgerKey, LedgerTerms, ledger_terms
+from services.invoicing.deferral_store import DeferralRow
 from services.invoicing.domain import Amounts, Standing, status_of
 from services.invoicing.early_payment import kept, kept_terms
 from services.invoicing.invoice_planning import plans
@@ -308,7 +310,6 @@ def row_of(making: Making, serial: int | None, now: datetime) -> InvoiceRow:
         rounding=found.rounding,
         total=found.total,
         content=orjson.dumps(content).decode(),
-        document_hash=None,
         creditor_reference=creditor_reference.make(number) if number is not None else None,
         client_ref=wish.client_ref,
         created_at=making.created_at,
@@ -326,6 +327,7 @@ async def _issued(
     }
     issued = [(each, row) for each, row in zip(making, rows, strict=True) if each.is_issued]
     await invoice_store.insert_taxes(connection, [tax for each, _ in issued for tax in taxes[each.place]])
+    await deferral_store.insert_deferrals(connection, [row for each, _ in issued for row in _deferral(each)])
     wanted = [_posting_wish(each, row.number or _PROVISIONAL, books) for each, row in issued]
     await want(connection, [prepare(wish, books) for wish in wanted if wish is not None], now)
     answers: dict[int, Done] = {}
@@ -339,6 +341,19 @@ async def _issued(
             facts.append(announcing.invoice_issued(told, of_row, now))
     await put(connection, facts)
     return answers
+
+
+def _deferral(making: Making) -> list[DeferralRow]:
+    """That it defers revenue, where some of its service is still to come; nothing before its day is recognised."""
+    planned = making.planned
+    ends_on = max(
+        (ends_on for line in planned.totals.lines if (ends_on := line.draft.service_to) is not None),
+        default=planned.issued_on,
+    )
+    if ends_on <= planned.issued_on:
+        return []
+    wish, before = planned.wish, planned.issued_on - timedelta(days=1)
+    return [DeferralRow(wish.organization, making.id, wish.ledger, ends_on, before)]
 
 
 def _posting_wish(making: Making, number: str, books: Bookkeeping) -> PostingWish | None:

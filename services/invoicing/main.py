@@ -22,6 +22,7 @@ from libs.common.sealing import read_sealer
 from services.invoicing.answers_consumer import AnswersConsumer
 from services.invoicing.api import InvoicingApi, MessagesApi
 from services.invoicing.customers import reseal_customers
+from services.invoicing.deferrals import Outcome
 from services.invoicing.deliveries_consumer import DeliveriesConsumer
 from services.invoicing.delivering import Delivering
 from services.invoicing.facts_consumer import FactsConsumer
@@ -33,6 +34,7 @@ from services.invoicing.payment_effects import apply
 from services.invoicing.payments_consumer import PaymentsConsumer
 from services.invoicing.pools import MIGRATIONS, create_writer_pool
 from services.invoicing.rates_store import store_rates
+from services.invoicing.recognising import Recognising
 from services.invoicing.recurring_api import read_template
 from services.invoicing.redrafting import redraft
 from services.invoicing.repeating import Repeating
@@ -145,6 +147,7 @@ async def start() -> int:
             "webhooks": intake.run,
             "delivering": delivering.run,
             "repeating": Repeating(writer, sealer, read_template, wake=relay.wake).run,
+            "recognising": Recognising(writer, now, wake=relay.wake).run,
             "tie-out": TieOutGauge(auditor).run,
             "tidying": Tidying(writer, now).run,
             "hashing": Hashing(writer, sealer).run,
@@ -217,6 +220,8 @@ def begin_at_zero() -> None:
         metrics.INVOICING_WEBHOOK_DELIVERIES.labels(outcome)
     for outcome in ("made", "needs-attention"):
         metrics.INVOICING_OCCURRENCES.labels(outcome)
+    for outcome in get_args(Outcome):
+        metrics.INVOICING_RECOGNITIONS.labels(outcome)
 
 
 def _show(found: Underway) -> None:

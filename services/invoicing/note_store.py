@@ -1,4 +1,4 @@
-"""What lowers an invoice without money, as it is kept: write-offs, credit notes; and deferred revenue that is over."""
+"""What lowers an invoice without money, as it is kept: write-offs and credit notes, with the decisions about tax."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -96,54 +96,6 @@ async def insert_credit_taxes(connection: Connection, rows: Sequence[tuple[Any, 
         """,
         *(list(column) for column in zip(*rows, strict=True)),
     )
-
-
-async def recognised_of(connection: Connection, organization: str, invoices: Sequence[UUID]) -> list[asyncpg.Record]:
-    """What of invoices' deferred lines is over: sums by invoice, line and kind."""
-    rows: list[asyncpg.Record] = await connection.fetch(
-        """
-        select invoice, line, kind, sum(amount) as amount from recognitions
-        where organization = $1 and invoice = any($2) group by invoice, line, kind
-        """,
-        organization,
-        list(invoices),
-    )
-    return rows
-
-
-async def insert_recognitions(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Stores what of deferred lines is over."""
-    if not rows:
-        return
-    await connection.execute(
-        """
-        insert into recognitions (organization, id, ledger, invoice, line, kind, through_on, amount, created_at)
-        select * from unnest($1::text[], $2::uuid[], $3::text[], $4::uuid[], $5::smallint[], $6::text[], $7::date[],
-            $8::numeric[], $9::timestamptz[])
-        """,
-        *(list(column) for column in zip(*rows, strict=True)),
-    )
-
-
-async def with_service_period(
-    connection: Connection, organization: str, ledger: str, after: UUID | None, limit: int
-) -> list[asyncpg.Record]:
-    """Ids of owed invoices that have a line with a service period, in the order of ids."""
-    rows: list[asyncpg.Record] = await connection.fetch(
-        """
-        select i.id from invoices i
-        where i.organization = $1 and i.ledger = $2 and ($3::uuid is null or i.id > $3)
-          and i.status not in ('draft', 'void')
-          and exists (select 1 from invoice_lines l
-                      where l.organization = i.organization and l.invoice = i.id and l.service_to > i.issued_on)
-        order by i.id limit $4
-        """,
-        organization,
-        ledger,
-        after,
-        limit,
-    )
-    return rows
 
 
 async def tax_drafts(

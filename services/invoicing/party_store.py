@@ -37,10 +37,10 @@ class ResealedRow(NamedTuple):
 
 
 class HashedRow(NamedTuple):
-    """The hash of a rendered document, and the form that rendered it."""
+    """The hash of a rendered document, an invoice or a credit note, and the form that rendered it."""
 
     organization: str
-    invoice: UUID
+    document: UUID
     document_hash: bytes
     document_form: int
 
@@ -147,6 +147,36 @@ async def unhashed(connection: Connection, limit: int) -> list[asyncpg.Record]:
     return rows
 
 
+async def unhashed_notes(connection: Connection, limit: int) -> list[asyncpg.Record]:
+    """Credit notes whose document has no hash yet, held until the commit with the parties of their invoices."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select n.organization, n.id, n.invoice, n.number, n.issued_on, n.reason, n.content, p.seller, p.buyer, p.key_id
+        from credit_notes n
+        join issued_parties p on p.organization = n.organization and p.invoice = n.invoice
+        where n.document_hash is null and p.buyer is not null
+        order by n.id limit $1 for no key update of n, p skip locked
+        """,
+        limit,
+    )
+    return rows
+
+
+async def corrected(connection: Connection, keys: Sequence[PartyKey]) -> dict[PartyKey, asyncpg.Record]:
+    """Invoices with all that their credit notes print of them."""
+    rows = await connection.fetch(
+        """
+        select i.organization, i.id, i.number, i.customer, i.issued_on, i.tax_point_on, i.due_on, i.status, i.content,
+            i.client_ref, i.creditor_reference
+        from unnest($1::text[], $2::uuid[]) as wanted (organization, id)
+        join invoices i on i.organization = wanted.organization and i.id = wanted.id
+        """,
+        [key[0] for key in keys],
+        [key[1] for key in keys],
+    )
+    return {(row["organization"], row["id"]): row for row in rows}
+
+
 async def store_hashes(connection: Connection, rows: Sequence[HashedRow]) -> None:
     """The hashes of documents that had none."""
     await connection.execute(
@@ -155,6 +185,19 @@ async def store_hashes(connection: Connection, rows: Sequence[HashedRow]) -> Non
           from unnest($1::text[], $2::uuid[], $3::bytea[], $4::smallint[])
                as hashed (organization, invoice, document_hash, document_form)
          where p.organization = hashed.organization and p.invoice = hashed.invoice and p.document_hash is null
+        """,
+        *([row[place] for row in rows] for place in range(len(HashedRow._fields))),
+    )
+
+
+async def store_note_hashes(connection: Connection, rows: Sequence[HashedRow]) -> None:
+    """The hashes of credit notes that had none."""
+    await connection.execute(
+        """
+        update credit_notes n set document_hash = hashed.document_hash, document_form = hashed.document_form
+          from unnest($1::text[], $2::uuid[], $3::bytea[], $4::smallint[])
+               as hashed (organization, id, document_hash, document_form)
+         where n.organization = hashed.organization and n.id = hashed.id and n.document_hash is null
         """,
         *([row[place] for row in rows] for place in range(len(HashedRow._fields))),
     )

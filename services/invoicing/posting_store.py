@@ -329,6 +329,14 @@ async def store_draft(connection: Connection, key: Key, draft: bytes) -> None:
     await connection.execute("update postings set draft = $3 where organization = $1 and id = $2", *key, draft)
 
 
+async def read_draft(connection: Connection, key: Key) -> bytes | None:
+    """The decision of a posting; None where there is none, or none yet."""
+    draft: bytes | None = await connection.fetchval(
+        "select draft from postings where organization = $1 and id = $2 and state <> 'withdrawn'", *key
+    )
+    return draft
+
+
 async def withdraw(connection: Connection, organization: str, document: str) -> bool:
     """Takes back what was never sent of a document: true where that was everything that is asked for it."""
     left: bool = await connection.fetchval(

@@ -1,5 +1,8 @@
 """Deferred revenue, earned day by day: by the end of a day, what is earned of the whole less what is recognised.
 
+By itself it is recognised when an accounting period ends: `passed_end` of the ledger's months is the last one that has,
+`end_behind` the next one after what is done.
+
     earned through d = round(amount x days of the service period up to d / all its days), half-even
 
 Both ends of the period count. So however often it is asked, and whenever, the parts add up to the amount; what a credit
@@ -8,9 +11,10 @@ note took out of what was deferred is recognised no more: the amount that is lef
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from libs.common.money import Currency, Rounding, round_ratio
+from libs.common.periods import FiscalCalendar
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +67,22 @@ def to_recognise(rows: Iterable[tuple[Deferral, int, int]], through: date) -> li
 def to_take_back(rows: Iterable[tuple[Deferral, int]]) -> list[tuple[Deferral, int]]:
     """What `posting_rules.recognition` is asked for before a void, of (deferral, recognised): all of it, turned."""
     return [(deferral, -recognised) for deferral, recognised in rows if recognised]
+
+
+def end_behind(calendar: FiscalCalendar, through: date) -> date:
+    """The first period end after the day `through`.
+
+    >>> months = FiscalCalendar("01-01")
+    >>> [str(end_behind(months, day)) for day in (date(2026, 1, 30), date(2026, 1, 31), date(2026, 2, 1))]
+    ['2026-01-31', '2026-02-28', '2026-02-28']
+    """
+    return calendar.ends(calendar.month_of(through + timedelta(days=1)))
+
+
+def passed_end(calendar: FiscalCalendar, today: date) -> date:
+    """The last period end that has passed on the accounting day `today`.
+
+    >>> [str(passed_end(FiscalCalendar("04-06"), day)) for day in (date(2026, 5, 5), date(2026, 5, 6))]
+    ['2026-04-05', '2026-05-05']
+    """
+    return calendar.ends(calendar.month_of(today) - 1)

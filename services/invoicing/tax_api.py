@@ -24,7 +24,7 @@ from services.invoicing.bodies import EmptyBody, TaxNumberBody, TaxReturnBody
 from services.invoicing.receivable_reads import as_reader
 from services.invoicing.rejections import reject
 from services.invoicing.tax_books import AccountMovement
-from services.invoicing.tax_gathering import Wanted, gather, registrations_of
+from services.invoicing.tax_gathering import Wanted, gather, registrations_of, with_books
 from services.invoicing.tax_lines import TaxLine
 from services.invoicing.tax_reads import Span
 from services.invoicing.tax_registrations import Registered, Window, currency_of, windows
@@ -118,11 +118,11 @@ class TaxApi:
                 raise _unknown_number(number)
             bases = await basis_of(connection, organization, registered, number)
             wanted = Wanted(organization, number, currency, basis or min(bases), registered)
-            lines = await gather(connection, wanted, from_, to)
+            tied = await gather(connection, wanted, from_, to, tied=True)
             ledgers = [
-                await _tie(connection, wanted, window, lines, bases)
-                for window in windows(registered, number, from_, to)
+                await _tie(connection, wanted, window, tied, bases) for window in windows(registered, number, from_, to)
             ]
+        lines = [line for line in tied if line.is_told]
         words = [line_words(line, currency) for line in lines]
         if _wants_csv(request):
             return Response(lines_csv(words), media_type=csv_text.MEDIA_TYPE)
@@ -221,11 +221,12 @@ async def _tie(
     else:
         postings = sorted({line.posting for line in here})
         booked = await tax_reads.booked_for(connection, organization, postings, heard)
+        here = await with_books(connection, organization, here, booked)
     span = Span(organization, ledger, window.since, window.until)
     movements: list[AccountMovement] = await tax_reads.account_movements(
         connection, span, heard, sorted({each.posting for each in booked})
     )
-    ties = compare(here, booked, movements, wanted.currency, wanted.basis)
+    ties = compare(here, booked, movements, wanted.currency)
     rows = tie_words(ties, movements)
     return {**about, "ties": all(row["ties"] for row in rows), "rows": rows, "note": None}
 

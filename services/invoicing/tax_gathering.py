@@ -6,7 +6,7 @@ windows of the number -> on accrual: documents, discounts, voids, reliefs
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -20,11 +20,23 @@ from services.invoicing import tax_reads
 from services.invoicing.bookkeeping import per_unit
 from services.invoicing.catalog_store import ledger_terms
 from services.invoicing.drafts import TaxTerms
+from services.invoicing.entry_drafts import EntryDraft
 from services.invoicing.kept_totals import tax_rows_of
 from services.invoicing.posting_requests import DRAFT
 from services.invoicing.rates_store import rates_on
 from services.invoicing.rows import Row
-from services.invoicing.tax_lines import Based, CashEvent, TaxLine, base_with, based_in, converted, due_by_event
+from services.invoicing.tax_books import Booked
+from services.invoicing.tax_entries import due_in_books, with_entries
+from services.invoicing.tax_lines import (
+    Based,
+    CashEvent,
+    InBooks,
+    TaxLine,
+    base_with,
+    based_in,
+    converted,
+    due_by_event,
+)
 from services.invoicing.tax_reads import Span
 from services.invoicing.tax_registrations import Registered, number_of_seller, windows
 
@@ -63,8 +75,10 @@ async def gather(
     *,
     known_after: datetime | None = None,
     unfiled: bool = False,
+    tied: bool = False,
 ) -> list[TaxLine]:
-    """All lines with a tax point in these days, by tax point and number."""
+    """All lines with a tax point in these days, by tax point and number; `tied` with those of which the books alone
+    have a cent."""
     lines: list[TaxLine] = []
     for window in windows(wanted.registered, wanted.tax_number, since, until):
         span = Span(wanted.organization, window.ledger, window.since, window.until, known_after, unfiled)
@@ -74,7 +88,8 @@ async def gather(
             lines += await _on_accrual(connection, span)
     rates = await _rates(connection, wanted, lines)
     done = [line if line.reported is not None else _converted(line, wanted.currency, rates) for line in lines]
-    return sorted(done, key=lambda line: (line.tax_point_on, line.number, line.source, line.part))
+    found = [line for line in done if tied or line.is_told]
+    return sorted(found, key=lambda line: (line.tax_point_on, line.number, line.source, line.part))
 
 
 async def _rates(
@@ -159,6 +174,24 @@ def _relief_lines(span: Span, row: Row, taxes: Mapping[TaxTerms, Based]) -> list
     return found
 
 
+async def with_books(
+    connection: Connection, organization: str, lines: Sequence[TaxLine], booked: Sequence[Booked]
+) -> list[TaxLine]:
+    """The lines with what their entries have to have of them."""
+    entries = {(each.document, each.purpose): each.currency for each in booked}
+    crossing = {
+        line.posting[0] for line in lines if line.own.tax and entries.get(line.posting, line.currency) != line.currency
+    }  # fmt: skip
+    return with_entries(lines, booked, await _decisions(connection, organization, crossing))
+
+
+async def _decisions(
+    connection: Connection, organization: str, documents: Iterable[str]
+) -> dict[str, EntryDraft]:  # fmt: skip
+    found = await tax_reads.decisions_of(connection, organization, sorted(documents))
+    return {document: DRAFT.validate_json(draft) for document, draft in found.items()}
+
+
 # --- cash -------------------------------------------------------------------------------------------------------------
 
 
@@ -168,10 +201,12 @@ async def _on_cash(connection: Connection, span: Span, currency: str) -> list[Ta
     for row in await tax_reads.events_on_cash(connection, span.organization, touched):
         events.setdefault(row["invoice"], []).append(row)
     lines: list[TaxLine] = []
+    ledger = span.organization, span.ledger
+    functional = (await ledger_terms(connection, [ledger]))[ledger].functional_currency
     for invoice in await tax_reads.invoices_on_cash(connection, span.organization, touched):
         happened = [_event(row, invoice) for row in events[invoice["id"]]]
         known = {row["source"]: row["created_at"] for row in events[invoice["id"]]}
-        for line in await _replayed(connection, span, invoice, happened, currency):
+        for line in await _replayed(connection, span, invoice, happened, currency, functional):
             inside = span.since <= line.tax_point_on <= span.until
             if inside and (span.known_after is None or known[line.source] > span.known_after):
                 lines.append(line)
@@ -182,9 +217,9 @@ async def _on_cash(connection: Connection, span: Span, currency: str) -> list[Ta
 
 
 async def _replayed(
-    connection: Connection, span: Span, invoice: Row, happened: Sequence[CashEvent], currency: str
+    connection: Connection, span: Span, invoice: Row, happened: Sequence[CashEvent], currency: str, functional: str
 ) -> list[TaxLine]:
-    """What each event made due, in the invoice's currency and, by converted rows, in the return's."""
+    """What each event made due, in the invoice's currency and, by converted rows, in the return's and the books'."""
     own, wanted = ISO_4217[invoice["currency"]], ISO_4217[currency]
     rows, total = _rows_of(invoice), int(invoice["total"])
     due = due_by_event(rows, total, happened, own)
@@ -198,20 +233,36 @@ async def _replayed(
             unit = per_unit(own.code, rate)
             there = {terms: based_in(row, own, wanted, unit) for terms, row in rows.items()}
             moved = [
-                _with_rows(event, {terms: based_in(row, own, wanted, unit) for terms, row in event.rows.items()})
+                replace(event, rows={terms: based_in(row, own, wanted, unit) for terms, row in event.rows.items()})
                 for event in happened
             ]
             reported = due_by_event(there, total, moved, wanted)
+    booked: Sequence[Sequence[InBooks | None]] | None = [
+        [InBooks(own.code, each.tax) for each in amounts] for amounts in due
+    ]
+    if own.code != functional:
+        document = f"invoice/{invoice['id']}"
+        documents = [document, *(event.source for event in happened if event.rows)]
+        decisions = await _decisions(connection, span.organization, documents)
+        booked = due_in_books(document, rows, total, happened, own, decisions)
+    if booked is None:
+        booked = [[None] * len(rows) for _ in happened]
     lines = []
-    for event, amounts, others in zip(happened, due, reported, strict=True):
-        for part, (terms, amount, other) in enumerate(zip(rows, amounts, others, strict=True), 1):
-            if amount != Based(0, 0):
-                lines.append(_cash_line(span, invoice, event, part, terms, amount, other))
-    return lines
+    for event, *of_event in zip(happened, due, reported, booked, strict=True):
+        for part, (terms, amount, other, in_books) in enumerate(zip(rows, *of_event, strict=True), 1):
+            lines.append(_cash_line(span, invoice, event, part, terms, amount, other, in_books))
+    return [line for line in lines if line.is_told or (line.in_books is not None and line.in_books.tax)]
 
 
 def _cash_line(
-    span: Span, invoice: Row, event: CashEvent, part: int, terms: TaxTerms, amount: Based, reported: Based | None
+    span: Span,
+    invoice: Row,
+    event: CashEvent,
+    part: int,
+    terms: TaxTerms,
+    amount: Based,
+    reported: Based | None,
+    in_books: InBooks | None,
 ) -> TaxLine:
     return TaxLine(
         ledger=span.ledger,
@@ -230,14 +281,8 @@ def _cash_line(
         rate_on=invoice["tax_point_on"],
         posting=("", ""),
         reported=reported,
+        in_books=in_books,
     )
-
-
-def _with_rows(event: CashEvent, rows: Mapping[TaxTerms, Based]) -> CashEvent:
-    return CashEvent(
-        source=event.source, kind=event.kind, document=event.document, number=event.number, on=event.on,
-        paid=event.paid, total=event.total, rows=rows, given_up=event.given_up, undoes=event.undoes,
-    )  # fmt: skip
 
 
 def _event(row: Row, invoice: Row) -> CashEvent:

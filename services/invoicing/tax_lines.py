@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from libs.common.money import Currency, Rounding, convert, round_ratio
@@ -32,11 +32,22 @@ class Based:
     tax: int
 
 
+NOTHING: Final = Based(0, 0)
+
+
+class InBooks(NamedTuple):
+    """Tax as an entry has to have it, in the currency that it is booked in."""
+
+    currency: str
+    tax: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaxLine:
     """One category and rate of one document. `source` and `part` name it among all that is ever reported.
 
     `rate_on` is the day whose rate leads to the return's currency, `posting` the document and purpose of its entry.
+    `in_books` is the tax at the entry's own rate; None where there is no entry.
     """
 
     ledger: str
@@ -55,6 +66,12 @@ class TaxLine:
     rate_on: date
     posting: tuple[str, str]
     reported: Based | None = None
+    in_books: InBooks | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there is something to report, in whichever currency; a document's own row is, also of nothing."""
+        return self.posting != ("", "") or self.own != NOTHING or self.reported not in (None, NOTHING)
 
 
 def converted(line: TaxLine, own: Currency, wanted: Currency, rate: Decimal | None) -> TaxLine:

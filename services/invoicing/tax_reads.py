@@ -241,16 +241,18 @@ async def filed_sources(connection: Connection, organization: str, sources: Sequ
 async def booked_for(
     connection: Connection, organization: str, postings: Sequence[tuple[str, str]], sequence: int
 ) -> list[Booked]:
-    """What the entries of documents (document and purpose) are to move; those withdrawn do not."""
+    """What the entries of documents (document and purpose) are to move, of those that are decided and not withdrawn;
+    one that moves no tax is in no currency."""
     rows = await connection.fetch(
         """
-        select p.document, p.purpose, p.id, m.currency, -sum(m.amount)::numeric as amount,
+        select p.document, p.purpose, p.id, coalesce(m.currency, '') as currency,
+            coalesce(-sum(m.amount), 0)::numeric as amount,
             coalesce(p.sequence <= $4, exists (select from book_lines b
                 where b.organization = p.organization and b.entry_id = p.id and b.sequence <= $4)) as is_posted
         from unnest($2::text[], $3::text[]) as w (document, purpose)
         join postings p on p.document = w.document and p.purpose = w.purpose and p.organization = $1
-        join movements m on m.organization = p.organization and m.posting = p.id and m.role = 'tax-due'
-        where p.state <> 'withdrawn'
+        left join movements m on m.organization = p.organization and m.posting = p.id and m.role = 'tax-due'
+        where p.state <> 'withdrawn' and p.draft is not null
         group by p.document, p.purpose, p.id, m.currency, p.sequence, p.organization
         """,
         organization,
@@ -283,6 +285,21 @@ async def booked_on(
         sequence,
     )
     return [_booked(row) for row in rows]
+
+
+async def decisions_of(connection: Connection, organization: str, documents: Sequence[str]) -> dict[str, bytes]:
+    """The decisions that booked documents' tax: issues, credit notes, discounts and what takes these back."""
+    rows = await connection.fetch(
+        """
+        select p.document, p.draft from unnest($2::text[]) as w (document)
+        join postings p on p.document = w.document and p.organization = $1
+        where p.purpose in ('issue', 'credit_note', 'early_discount', 'discount_taken_back')
+          and p.state <> 'withdrawn' and p.draft is not null
+        """,
+        organization,
+        list(documents),
+    )
+    return {row["document"]: row["draft"] for row in rows}
 
 
 async def account_movements(

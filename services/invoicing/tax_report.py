@@ -2,10 +2,11 @@
 
     reported - not booked + at other rates - not posted = what the accounts of tax that is due have of these documents
 
-`not_booked` is of documents whose entry was never made or was withdrawn, `at_other_rates` what the books took at
-another day's rate than the tax point's, `not_posted` what was asked for and is not in the books at the sequence. Beside
-it, what moved on the accounts in the days of the report: that is the same but for entries of other tax points, of these
-documents in other days, and of other hands (who pay the tax office, mostly). Pure.
+`not_booked` is of documents whose entry was never made or was withdrawn; `at_other_rates` is the documents' tax at the
+rates that their entries were made at, less what it is at the tax point's (what the entries have is not asked for it:
+tax_entries.py); `not_posted` was asked for and is not in the books at the sequence. So the difference is what no
+document explains. Beside it, what moved on the accounts in the days of the report: that is the same but for entries of
+other tax points, of these documents in other days, and of other hands (who pay the tax office, mostly). Pure.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,60 +44,39 @@ class Tie:
 
 
 def compare(
-    lines: Sequence[TaxLine], booked: Iterable[Booked], movements: Iterable[AccountMovement], currency: str, basis: str
+    lines: Iterable[TaxLine], booked: Iterable[Booked], movements: Iterable[AccountMovement], currency: str
 ) -> list[Tie]:
     """What is reported against what the books have of it, by the books' currency."""
     ties: dict[str, Tie] = {}
-    by_posting: dict[tuple[str, str], list[Booked]] = {}
-    for each in booked:
-        by_posting.setdefault((each.document, each.purpose), []).append(each)
-        tie = ties.setdefault(each.currency, Tie(each.currency))
-        tie.not_posted += 0 if each.is_posted else each.amount
-    reported: dict[tuple[str, str], dict[str, int]] = {}
-    foreign = {line.posting for line in lines if line.currency != currency}
+
+    def of(code: str) -> Tie:
+        return ties.setdefault(code, Tie(code))
+
     for line in lines:
-        sums = reported.setdefault(line.posting, {})
-        sums[line.currency] = sums.get(line.currency, 0) + line.own.tax
-        if line.reported is not None and line.currency != currency:
-            sums[currency] = sums.get(currency, 0) + line.reported.tax
-    if basis == "cash":
-        _compare_sums(ties, reported, by_posting, currency, bool(foreign))
-    else:
-        _compare_each(ties, reported, by_posting, currency, foreign)
+        if line.in_books is None:
+            code, told = (line.currency, line.own) if line.reported is None else (currency, line.reported)
+            if told.tax:
+                of(code).reported += told.tax
+                of(code).not_booked += told.tax
+        else:
+            code, tax = line.in_books
+            amount = _told(line, code, currency)
+            if amount or tax:
+                of(code).reported += amount
+                of(code).at_other_rates += tax - amount
+    for each in booked:
+        if each.amount:
+            of(each.currency).not_posted += 0 if each.is_posted else each.amount
     for movement in movements:
-        ties.setdefault(movement.currency, Tie(movement.currency)).books = movement.reported
+        of(movement.currency).books = movement.reported
     return [ties[code] for code in sorted(ties)]
 
 
-Sums = Mapping[tuple[str, str], Mapping[str, int]]
-Postings = Mapping[tuple[str, str], Sequence[Booked]]
-
-
-def _compare_each(
-    ties: dict[str, Tie], reported: Sums, by_posting: Postings, currency: str, foreign: set[tuple[str, str]]
-) -> None:
-    """Each document's entry names its tax."""
-    for posting, sums in reported.items():
-        found = by_posting.get(posting, ())
-        for each in found:
-            tie = ties[each.currency]
-            tie.reported += sums.get(each.currency, 0)
-            if posting in foreign:
-                tie.at_other_rates += each.amount - sums.get(each.currency, 0)
-        if not found and any(sums.values()):
-            code = currency if currency in sums else next(iter(sums))
-            tie = ties.setdefault(code, Tie(code))
-            tie.reported += sums[code]
-            tie.not_booked += sums[code]
-
-
-def _compare_sums(ties: dict[str, Tie], reported: Sums, by_posting: Postings, currency: str, is_foreign: bool) -> None:
-    """On cash basis one entry has the tax of several invoices in it: only sums are compared."""
-    tie = ties.setdefault(currency, Tie(currency))
-    tie.reported = sum(sums.get(currency, 0) for sums in reported.values())
-    if is_foreign:
-        booked = sum(each.amount for found in by_posting.values() for each in found if each.currency == currency)
-        tie.at_other_rates = booked - tie.reported
+def _told(line: TaxLine, code: str, currency: str) -> int:
+    """What a line reports in the books' currency; nothing where that is neither the return's nor the document's."""
+    if code == currency:
+        return 0 if line.reported is None else line.reported.tax
+    return line.own.tax if code == line.currency else 0
 
 
 def tie_words(ties: Sequence[Tie], movements: Iterable[AccountMovement]) -> list[dict[str, Any]]:

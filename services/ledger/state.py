@@ -6,15 +6,15 @@ sequence is the one in it. Decisions read it; only `LedgerState.apply` moves it 
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from libs.common.account_changes import Frozen
 from libs.common.errors import Rejection
 from libs.common.journal import AccountType, CashFlowClass, EntryKind, Heading, OverdraftPolicy, Side, Translation
 from libs.common.money import ISO_4217, Currency
+from libs.common.periods import accounting_day
 
 HoldStatus = Literal["pending", "captured", "released", "expired"]
 
@@ -83,10 +83,8 @@ class Ledger:
     retained_earnings: str | None = None
 
     def accounting_day(self, at: datetime) -> date:
-        """The day an instant belongs to: a cut-off before noon ends the day before, a later one begins the next."""
-        local = at.astimezone(ZoneInfo(self.time_zone)).replace(tzinfo=None)
-        shift = timedelta(hours=self.day_cut_off.hour, minutes=self.day_cut_off.minute)
-        return (local - shift if shift < timedelta(hours=12) else local + timedelta(days=1) - shift).date()
+        """The day an instant belongs to."""
+        return accounting_day(at, self.time_zone, self.day_cut_off)
 
 
 class Posted(NamedTuple):

@@ -67,7 +67,7 @@ SECTIONS = (
         "Revenue to come",
         "A line whose service ends after the invoice's day is deferred whole, and recognised by days when a "
         "period ends: by the end of a day, amount x days so far / all days, less what is recognised. Its tax "
-        "is not deferred.",
+        "is not deferred. When that happens is in [revenue that is earned later](deferred-revenue.md).",
         ("issue of a service to come",),
     ),
     Section(

@@ -9,7 +9,6 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from libs.cli import books, charts
 from libs.cli.session import Stack
 from libs.common import clock
 from libs.common.bus import KafkaSettings, Message, Publisher, cloud_event_headers
@@ -25,17 +24,6 @@ LINES = [
     {"description": "Handbooks", "quantity": "3", "unit_price": "15.00", "tax": {"category": "S", "rate": "5"}},
 ]
 TOTAL = "1199.25"
-
-
-@pytest.fixture
-async def studio(stack: Stack) -> Shop:
-    """An organization whose ledger `main` has an account for every part that invoicing plays."""
-    shop = await open_shop(stack, f"studio-{uuid4().hex[:12]}")
-    receivables = charts.read("receivables")
-    async with stack.client(shop.organization) as client:
-        await books.open_accounts(client, "main", receivables.accounts)
-        assert await books.map_accounts(client, "main", receivables.mapping)
-    return shop
 
 
 async def post(shop: Shop, path: str, body: Mapping[str, Any], status: int = 201) -> Any:

@@ -27,7 +27,7 @@ class Books:
 
     async def open(self) -> None:
         """The first record of the log."""
-        self.facts.append(self.log.record("ledger-opened", opened={}))
+        self.facts.append(self.log.open())
         await self.tell()
 
     async def post(self, most: int = 1_000) -> int:

@@ -77,6 +77,15 @@ class Log:
         request = {"service": service, "scope": service, "key": str(self.sequence), "fingerprint": "0" * 64}
         return self.record("entry-posted", request=request, entry=entry)
 
+    def open(self, time_zone: str = "UTC", day_cut_off: str = "00:00", fiscal_year_start: str = "01-01") -> Message:
+        """The first record, with the ledger's calendar."""
+        opened = {
+            "code": self.ledger, "name": "Books", "functional_currency": "USD", "functional_decimals": 2,
+            "time_zone": time_zone, "day_cut_off": day_cut_off, "fiscal_year_start": fiscal_year_start,
+            "retained_earnings": None,
+        }  # fmt: skip
+        return self.record("ledger-opened", opened=opened)
+
     def record(self, type_: str, **more: Any) -> Message:
         self.sequence += 1
         previous = self.hash

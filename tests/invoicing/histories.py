@@ -67,6 +67,7 @@ class Trader:
     company: Company
     chosen: Random
     at: datetime = START
+    currencies: tuple[str, ...] = ("USD",)
     customers: list[UUID] = field(default_factory=list)
     made: dict[UUID, Made] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
@@ -119,6 +120,10 @@ class Trader:
         rows = await self.company.all(f"{sql} order by 1", *arguments)
         return self.chosen.choice(rows) if rows else None
 
+    def currency(self) -> str:
+        """One of those that are invoiced in."""
+        return self.currencies[0] if len(self.currencies) == 1 else self.chosen.choice(self.currencies)
+
     async def issue(self) -> None:
         on = self.day()
         lines = tuple(
@@ -130,7 +135,7 @@ class Trader:
             for _ in range(self.chosen.randrange(1, 4))
         )
         wish = self.company.wish(
-            customer=str(self.chosen.choice(self.customers)), issued_on=on, lines=lines,
+            customer=str(self.chosen.choice(self.customers)), issued_on=on, lines=lines, currency=self.currency(),
             due_on=on + timedelta(days=self.chosen.randrange(0, 60)),
             early_payment=self.chosen.choice((None, (Decimal(2), 30), (Decimal("3.5"), 14))),
         )  # fmt: skip

@@ -83,7 +83,7 @@ LINES = "select sequence, line, account, party, amount, service from book_lines 
 async def test_lines_of_mapped_accounts_are_kept_once(writer: Pool, told: Told, receivables: InvoicingDatabase) -> None:
     await execute(receivables.admin, MAP, "receivable", "", "1100-AR")
     log = Log()
-    opened = log.record("ledger-opened", opened={})
+    opened = log.open("Europe/Berlin", "22:00", "04-06")
     first = log.post("1100-AR debit 5.00 acme", "4000-REVENUE credit 5.00")
     second = log.post("4000-REVENUE debit 2.00", "1100-AR credit 2.00 acme", service="api")
     async with running(listening(writer, told).run):
@@ -97,6 +97,8 @@ async def test_lines_of_mapped_accounts_are_kept_once(writer: Pool, told: Told, 
         (3, 1, "1100-AR", "acme", -200, "api"),
     ]
     assert await rows(receivables.admin, "select account from used_accounts") == [("4000-REVENUE",)]
+    calendars = "select organization, ledger, time_zone, day_cut_off::text, fiscal_year_start from calendars"
+    assert await rows(receivables.admin, calendars) == [("demo", "main", "Europe/Berlin", "22:00:00", "04-06")]
     assert await rows(receivables.admin, "select account, complete from followed_accounts") == [("1100-AR", True)]
 
 
@@ -104,7 +106,7 @@ async def test_an_account_that_is_mapped_late_is_heard_again(
     writer: Pool, told: Told, receivables: InvoicingDatabase
 ) -> None:
     log, other = Log(), Log(ledger="side")
-    await told.say(log.record("ledger-opened", opened={}), other.record("ledger-opened", opened={}))
+    await told.say(log.open(), other.open())
     await told.say(*(log.post("1100-AR debit 1.00 acme", "4000-REVENUE credit 1.00") for _ in range(5)))
     async with running(listening(writer, told, max_records=2).run):
         await eventually(lambda: heard(receivables, 6))
@@ -126,7 +128,7 @@ async def _complete(receivables: InvoicingDatabase) -> bool:
 async def test_each_batch_is_one_whatever_its_size(writer: Pool, told: Told, receivables: InvoicingDatabase) -> None:
     await execute(receivables.admin, MAP, "receivable", "JPY", "1105-AR-JPY")
     log = Log()
-    await told.say(log.record("ledger-opened", opened={}))
+    await told.say(log.open())
     await told.say(*(log.post(f"1105-AR-JPY debit {n} c{n} JPY", f"4000 credit {n} - JPY") for n in range(1, 301)))
     async with running(listening(writer, told, max_records=7).run):
         await eventually(lambda: heard(receivables, 301))
@@ -155,7 +157,7 @@ async def test_a_log_that_does_not_go_on_stops_the_consumer(
     writer: Pool, told: Told, receivables: InvoicingDatabase, next_fact: Any
 ) -> None:
     log = Log()
-    await told.say(log.record("ledger-opened", opened={}), log.record("day-closed"))
+    await told.say(log.open(), log.record("day-closed"))
     stopping = asyncio.Event()
     task = asyncio.create_task(listening(writer, told).run(stopping))
     await eventually(lambda: heard(receivables, 2))
@@ -171,7 +173,7 @@ async def test_a_restored_ledger_goes_on_in_its_new_epoch(
     writer: Pool, told: Told, receivables: InvoicingDatabase
 ) -> None:
     log = Log()
-    await told.say(log.record("ledger-opened", opened={}))
+    await told.say(log.open())
     log.epoch = 2
     await told.say(log.record("day-closed"))
     async with running(listening(writer, told).run):
@@ -194,7 +196,7 @@ async def test_what_was_heard_stays(
 ) -> None:
     await execute(receivables.admin, MAP, "receivable", "", "1100-AR")
     log = Log()
-    await told.say(log.record("ledger-opened", opened={}), log.post("1100-AR debit 5.00 a", "4000 credit 5.00"))
+    await told.say(log.open(), log.post("1100-AR debit 5.00 a", "4000 credit 5.00"))
     async with running(listening(writer, told).run):
         await eventually(lambda: heard(receivables, 2))
     with pytest.raises(asyncpg.CheckViolationError) as refused:

@@ -21,6 +21,7 @@ from services.invoicing.documents import html
 from services.invoicing.hashing import Hashing
 from services.invoicing.issued_parties import reseal_parties
 from tests.invoicing.conftest import InvoicingDatabase
+from tests.invoicing.hearing import execute
 from tests.invoicing.printing import documents
 from tests.invoicing.serving import Service, invoicing_service
 from tests.invoicing.trading import company
@@ -59,8 +60,8 @@ async def page(service: Service, invoice: dict[str, Any], noun: str = "invoices"
         return await answer.text()
 
 
-async def hashed(service: Service, invoice: dict[str, Any]) -> str | None:
-    _, told, _ = await service.send("GET", f"/invoices/{invoice['id']}")
+async def hashed(service: Service, document: dict[str, Any], noun: str = "invoices") -> str | None:
+    _, told, _ = await service.send("GET", f"/{noun}/{document['id']}")
     found: str | None = told["document_hash"]
     return found
 
@@ -110,6 +111,67 @@ async def test_a_document_that_was_changed_behind_us_is_not_printed(
     for form in ("document", "e-invoice"):
         status, refused, _ = await service.send("GET", f"/invoices/{told['id']}/{form}")
         assert (status, refused["code"], refused["facts"]["number"]) == (409, "document-altered", "2026-000001")
+
+
+async def credited(service: Service) -> dict[str, Any]:
+    """A credit note over a part of an invoice."""
+    invoice = await made(service)
+    wish = {"invoice_id": invoice["id"], "amount": "12.00", "reason": "Scratched"}
+    status, told, _ = await service.send("POST", "/credit-notes", wish)
+    assert status == 201, told
+    return dict(told)
+
+
+async def test_a_credit_note_s_document_has_its_hash_and_keeps_it(service: Service) -> None:
+    acme, note = service.acme, await credited(service)
+    assert await hashed(service, note, "credit-notes") is None
+    hashing = Hashing(acme.pool, acme.sealer, batch=1)
+    assert [await hashing.step() for _ in range(3)] == [1, 1, 0]
+    before = await page(service, note, "credit-notes")
+    of_before = await hashed(service, note, "credit-notes")
+    assert of_before == sha256(before.encode()).hexdigest()
+    await service.send("PATCH", f"/customers/{acme.customer}", {"name": "Acme Holding"})
+    await sells(service, {**SELLER, "name": "Seller Ltd"})
+    assert await page(service, note, "credit-notes") == before
+    status, gone, _ = await service.send("POST", f"/customers/{acme.customer}/erase", {})
+    assert status == 200, gone
+    assert f"Customer {acme.customer}" in await page(service, note, "credit-notes")
+    assert await hashed(service, note, "credit-notes") == of_before
+
+
+async def test_a_credit_note_that_was_changed_behind_us_is_not_printed(
+    service: Service, receivables: InvoicingDatabase
+) -> None:
+    note = await credited(service)
+    await Hashing(service.acme.pool, service.acme.sealer).step()
+    owner = await asyncpg.connect(receivables.admin)
+    await owner.execute("alter table credit_notes disable trigger all")
+    await owner.execute("update credit_notes set reason = 'Broken'")
+    await owner.close()
+    for form in ("document", "e-invoice"):
+        status, refused, _ = await service.send("GET", f"/credit-notes/{note['id']}/{form}")
+        assert (status, refused["code"], refused["facts"]["number"]) == (409, "document-altered", note["number"])
+
+
+@pytest.mark.parametrize(
+    ("statement", "constraint"),
+    [
+        ("update credit_notes set total = total + 1, applied = applied + 1", "issued_is_fixed"),
+        ("update credit_notes set reason = 'x'", "issued_is_fixed"),
+        ("update credit_notes set document_hash = sha256('b')", "issued_is_fixed"),
+        ("update credit_notes set document_hash = null, document_form = null", "issued_is_fixed"),
+        ("delete from credit_notes", "append_only"),
+    ],
+)
+async def test_the_database_keeps_a_credit_note_as_it_is(
+    service: Service, receivables: InvoicingDatabase, statement: str, constraint: str
+) -> None:
+    await credited(service)
+    await Hashing(service.acme.pool, service.acme.sealer).step()
+    with pytest.raises(asyncpg.CheckViolationError) as refused:
+        await execute(receivables.admin, statement)
+    assert refused.value.constraint_name == constraint
+    await execute(receivables.admin, "update credit_notes set posting = 'posted'")
 
 
 async def test_erased_is_erased_from_what_was_issued(service: Service) -> None:

@@ -15,6 +15,7 @@ from libs.common.events_invoicing import INVOICE_CREDITED, INVOICING
 from services.invoicing.payments import Recorded
 from tests.invoicing.bookkeeping_story import Books
 from tests.invoicing.conftest import InvoicingDatabase
+from tests.invoicing.hearing import execute
 from tests.invoicing.paying import tell, told
 from tests.invoicing.serving import Service, invoicing_service
 from tests.invoicing.trading import payment
@@ -317,6 +318,21 @@ async def test_the_database_refuses(settled: Service, statement: str, constraint
         assert isinstance(refused.value, asyncpg.InsufficientPrivilegeError), refused.value
     else:
         assert getattr(refused.value, "constraint_name", None) == constraint, refused.value
+
+
+KEPT = [
+    ("a discount gone", "delete from discounts"),
+    ("a discount's tax changed", "update discount_taxes set amount = amount + 1"),
+    ("a discount's tax gone", "delete from discount_taxes"),
+]
+
+
+@pytest.mark.parametrize("statement", [row[1] for row in KEPT], ids=[row[0] for row in KEPT])
+async def test_a_discount_is_kept_as_it_is(settled: Service, receivables: InvoicingDatabase, statement: str) -> None:
+    """Whoever asks, the superuser too; a role that may not is refused before."""
+    with pytest.raises(asyncpg.CheckViolationError) as refused:
+        await execute(receivables.admin, statement)
+    assert refused.value.constraint_name == "append_only"
 
 
 async def test_a_draft_s_terms_are_settled_with_its_issue(service: Service) -> None:

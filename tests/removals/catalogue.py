@@ -1,6 +1,7 @@
 """The whole list of removals."""
 
 from tests.removals.closing import CLOSING
+from tests.removals.deferring import DEFERRING
 from tests.removals.entering import ENTERING
 from tests.removals.following import FOLLOWING
 from tests.removals.guarding import GUARDING
@@ -18,5 +19,5 @@ from tests.removals.writing import WRITING
 
 REMOVALS: tuple[Removal, ...] = (
     *WRITING, *HOLDING, *CLOSING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING, *LISTENING, *ISSUING,
-    *SETTLING, *WAITING, *REPEATING, *FOLLOWING,
+    *SETTLING, *WAITING, *REPEATING, *DEFERRING, *FOLLOWING,
 )  # fmt: skip

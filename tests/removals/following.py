@@ -1,9 +1,11 @@
-"""Guards of tax returns (what is filed is frozen, every line is on one return) and of what an ageing puts back."""
+"""Guards of tax: what is filed is frozen, returns follow one another; what is reported, and its tie to the books."""
 
 from tests.removals.removal import Removal
 
 FOLLOW_UP = "services/invoicing/migrations/0007_following_up.sql"
 REFUSED = "tests/invoicing/test_tax_returns.py::test_the_database_refuses"
+READS, TAX = "services/invoicing/tax_reads.py", "tests/invoicing/test_tax.py::"
+ABROAD = "tests/invoicing/test_tax_abroad.py::"
 
 
 def _row(name: str, guard: str, old: str, new: str, *cases: str) -> Removal:
@@ -77,5 +79,56 @@ FOLLOWING = [
         "and invoice_issued_on <= $3",
         "and invoice_issued_on < $3",
         ("tests/invoicing/test_ageing_past.py::test_any_day_as_it_was_known_at_any_time",),
+    ),
+    Removal(
+        "discounts-reported",
+        "On accrual a discount lowers what is reported, and its loss raises it again.",
+        READS,
+        "        where d.organization = $1 and d.ledger = $2 and d.on_date between $3 and $4\n",
+        "        where false and d.ledger = $2 and d.on_date between $3 and $4\n",
+        (
+            f"{TAX}test_discounts_and_tax_withheld_day_by_day[accrual]",
+            f"{TAX}test_any_days_on_accrual_are_their_documents",
+        ),
+    ),
+    Removal(
+        "discounts-reported-on-cash",
+        "On cash basis a discount moves what is due.",
+        READS,
+        "and a.invoice = any($2) and a.source = 'discount'\n",
+        "and a.invoice = any($2) and false\n",
+        (f"{TAX}test_discounts_and_tax_withheld_day_by_day[cash]", f"{TAX}test_any_days_on_cash_are_what_was_made_due"),
+    ),
+    Removal(
+        "unexplained-cent",
+        "What no document explains is a difference, also where there is foreign currency.",
+        "services/invoicing/tax_report.py",
+        "return self.reported - self.not_booked + self.at_other_rates - self.not_posted - self.books",
+        "return 0 if self.at_other_rates else self.reported - self.not_booked - self.not_posted - self.books",
+        (f"{ABROAD}test_a_cent_that_no_document_explains_is_seen", f"{ABROAD}test_tax_that_an_entry_has_not_is_seen"),
+    ),
+    Removal(
+        "rate-of-the-entry",
+        "A document's tax in the books is at its entry's own rate.",
+        "services/invoicing/tax_gathering.py",
+        "    if own.code != functional:\n",
+        "    if False:\n",
+        (f"{ABROAD}test_any_days_tie_to_the_cent_in_two_currencies[0-cash]",),
+    ),
+    Removal(
+        "entry-without-tax",
+        "An entry that has no tax where its document has some is seen.",
+        READS,
+        "        left join movements m on m.organization",
+        "        join movements m on m.organization",
+        (f"{ABROAD}test_tax_that_an_entry_has_not_is_seen[accrual]",),
+    ),
+    Removal(
+        "tax-alone-crosses",
+        "Where tax alone crosses to the books' currency its rows are worth what their sum is.",
+        "services/invoicing/tax_entries.py",
+        "    if worths and not any(",
+        "    if False and not any(",
+        (f"{ABROAD}test_where_tax_alone_is_booked_in_dollars_it_ties_too",),
     ),
 ]

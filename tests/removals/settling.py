@@ -4,6 +4,7 @@ from tests.removals.removal import Removal
 
 SQL = "services/invoicing/migrations/0005_settling.sql"
 SETTLING_TESTS, PAYMENTS = "tests/invoicing/test_settling.py::", "tests/invoicing/test_payments.py::"
+ABROAD = "tests/invoicing/test_discounts_abroad.py::"
 CASH = "tests/invoicing/test_cash_basis_books.py::"
 REFUSED = SETTLING_TESTS + "test_the_database_refuses"
 
@@ -48,6 +49,36 @@ SETTLING = [
          "create constraint trigger guard_refund_payable_move after insert on refund_payable_moves\n"
          "    deferrable initially deferred for each row execute function guard_refund_payable_move();\n", "",
          "a payment that the promise does not know"),
+    Removal(
+        "sql-discount-stays",
+        "A discount is never removed.",
+        SQL,
+        "foreach name in array array['discounts', 'withholdings', 'refunds_payable']",
+        "foreach name in array array['withholdings', 'refunds_payable']",
+        (SETTLING_TESTS + "test_a_discount_is_kept_as_it_is[a discount gone]",),
+    ),
+    Removal(
+        "sql-discount-taxes-stay",
+        "A discount's tax is what it is.",
+        SQL,
+        "foreach name in array array['discount_taxes', 'refund_payable_moves', 'dispute_allocations']",
+        "foreach name in array array['refund_payable_moves', 'dispute_allocations']",
+        (
+            SETTLING_TESTS + "test_a_discount_is_kept_as_it_is[a discount's tax changed]",
+            SETTLING_TESTS + "test_a_discount_is_kept_as_it_is[a discount's tax gone]",
+        ),
+    ),
+    Removal(
+        "discount-at-its-issue-s-rate",
+        "A discount is booked, and lost, at the rate of its invoice's issue.",
+        "services/invoicing/discounting.py",
+        "entries.discount_entry(purpose, note, await issue_books(connection, books, invoice))",
+        "entries.discount_entry(purpose, note, books.books(key))",
+        (
+            ABROAD + "test_early_payment_takes_its_share_of_tax_at_the_issue_s_rate",
+            ABROAD + "test_by_hand_in_parts_and_one_taken_back",
+        ),
+    ),
     Removal(
         "discount-lost-with-payment",
         "A discount goes with its payment.",
