@@ -14,6 +14,7 @@ from services.invoicing.dunning_api import DunningApi
 from services.invoicing.follow_up_api import FollowUpApi
 from services.invoicing.invoice_api import InvoiceApi
 from services.invoicing.issuing import IssueQueue
+from services.invoicing.money_api import MoneyApi
 from services.invoicing.parked_api import ParkedApi
 from services.invoicing.parking import Apply
 from services.invoicing.payment_api import PaymentApi
@@ -42,6 +43,7 @@ class InvoicingApi:
         InvoiceApi(tools, queue).add_to(app)
         CreditNoteApi(tools).add_to(app)
         PaymentApi(tools).add_to(app)
+        MoneyApi(tools).add_to(app)
         RecurringApi(tools).add_to(app)
         SettlementApi(tools).add_to(app)
         PostingApi(tools).add_to(app)
