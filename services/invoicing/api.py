@@ -15,6 +15,7 @@ from services.invoicing.follow_up_api import FollowUpApi
 from services.invoicing.invoice_api import InvoiceApi
 from services.invoicing.issuing import IssueQueue
 from services.invoicing.money_api import MoneyApi
+from services.invoicing.money_back_api import MoneyBackApi
 from services.invoicing.parked_api import ParkedApi
 from services.invoicing.parking import Apply
 from services.invoicing.payment_api import PaymentApi
@@ -44,6 +45,7 @@ class InvoicingApi:
         CreditNoteApi(tools).add_to(app)
         PaymentApi(tools).add_to(app)
         MoneyApi(tools).add_to(app)
+        MoneyBackApi(tools).add_to(app)
         RecurringApi(tools).add_to(app)
         SettlementApi(tools).add_to(app)
         PostingApi(tools).add_to(app)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from libs.common.clock import derived_id
 from libs.common.db import Connection
-from libs.common.errors import Rejection
+from libs.common.errors import Fault, Rejection
 from libs.common.money import ISO_4217, to_text
 from libs.common.outbox import put
 from services.invoicing import announcing, domain, entries, invoice_store, payment_store, settlement_store
@@ -33,6 +33,7 @@ from services.invoicing.payments import changed_row, store_standings
 from services.invoicing.posting_requests import prepare, want
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
+from services.invoicing.words import amount_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +50,18 @@ class DisputeEnd:
 
 
 async def end_dispute(connection: Connection, end: DisputeEnd, now: datetime) -> Done | Rejection:
-    """Ends a dispute once; one that has ended is told as it ended."""
+    """Ends a dispute once; one that has ended so is told so, one that ended in another way is `dispute-settled`."""
     dispute = await payment_store.lock_dispute(connection, end.organization, end.provider, end.dispute_id)
     if dispute is None:
         return reject("unknown-dispute", dispute_id=end.dispute_id)
+    if dispute["status"] == end.status:
+        return Done({"id": dispute["id"], "status": end.status}, OK)
     if dispute["status"] != "opened":
-        return Done({"id": dispute["id"], "status": dispute["status"]}, OK)
+        return reject("dispute-settled", f"It was {dispute['status']}.", status=dispute["status"])
+    if end.fee > int(dispute["fee"]):
+        given, taken = (amount_text(fee, dispute["currency"]) for fee in (end.fee, dispute["fee"]))
+        return reject("fee-exceeds-dispute", errors=[Fault("/fee", f"is {given}, {taken} was taken")], fee=given,
+                      taken=taken)  # fmt: skip
     if end.status == "won":
         refused = await _won(connection, dispute, end, now)
         if refused is not None:

@@ -13,20 +13,16 @@ from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_curs
 from libs.common.db import Connection, transaction
 from libs.common.errors import Fault, Problem, Rejection
 from libs.common.http import App, requires, router
-from libs.common.money import ISO_4217, Currency, to_minor
+from libs.common.money import ISO_4217, Currency
 from services.invoicing import allocations, invoice_store, payments, receivable_reads, refunds
 from services.invoicing.allocations import AllocationWish
+from services.invoicing.asked_amounts import fee_of, minor_of, minor_where_given
 from services.invoicing.asking import CREATED, Done, outcome_of
-from services.invoicing.bodies import (
-    SHORT_AMOUNTS,
-    AllocationBody,
-    ApplyCreditBody,
-    PaymentBody,
-    RefundBody,
-)
+from services.invoicing.bodies import SHORT_AMOUNTS
 from services.invoicing.catalog_store import ledger_terms
 from services.invoicing.customers import find_customers
 from services.invoicing.domain import Posting
+from services.invoicing.money_bodies import AllocationBody, ApplyCreditBody, PaymentBody, RefundBody
 from services.invoicing.payments import ReceivedPayment
 from services.invoicing.receivable_reads import as_reader
 from services.invoicing.refunds import BackWish
@@ -135,7 +131,7 @@ async def _received(connection: Connection, asked: Asked) -> ReceivedPayment | R
     if isinstance(currency, Rejection):
         return currency
     customer = await _customer(connection, asked)
-    amount, fee = _minor(body.amount, currency, "/amount"), _fee(body.fee, currency)
+    amount, fee = minor_of(body.amount, currency, "/amount"), fee_of(body.fee, currency)
     on_invoices = _on_invoices(body, currency)
     for each in (customer, amount, fee, on_invoices):
         if isinstance(each, Rejection):
@@ -198,24 +194,11 @@ def _on_invoices(body: PaymentBody, currency: Currency) -> tuple[tuple[UUID, int
 def _wishes(bodies: Sequence[AllocationBody], currency: Currency) -> list[AllocationWish] | Rejection:
     wishes: list[AllocationWish] = []
     for place, each in enumerate(bodies):
-        amount = None if each.amount is None else _minor(each.amount, currency, f"/allocations/{place}/amount")
+        amount = minor_where_given(each.amount, currency, f"/allocations/{place}/amount")
         if isinstance(amount, Rejection):
             return amount
         wishes.append(AllocationWish(each.invoice_id, amount))
     return wishes
-
-
-def _minor(text: str, currency: Currency, pointer: str) -> int | Rejection:
-    minor = to_minor(text, currency.exponent)
-    if isinstance(minor, str):
-        return reject(minor, errors=[Fault(pointer, f"is {text[:60]}")], currency=currency.code)
-    return minor
-
-
-def _fee(text: str | None, currency: Currency) -> int | Rejection:
-    if text is None or not text.strip("0."):
-        return 0
-    return _minor(text, currency, "/fee")
 
 
 async def _allocate(connection: Connection, asked: Asked) -> Done | Rejection:
@@ -223,7 +206,7 @@ async def _allocate(connection: Connection, asked: Asked) -> Done | Rejection:
     row = await receivable_reads.read_payment(connection, asked.organization, asked.ids["id"])
     if row is None:
         return reject("unknown-payment", payment=str(asked.ids["id"]))
-    amount = None if body.amount is None else _minor(body.amount, ISO_4217[row["currency"]], "/amount")
+    amount = minor_where_given(body.amount, ISO_4217[row["currency"]])
     if isinstance(amount, Rejection):
         return amount
     wish = AllocationWish(body.invoice_id, amount)
@@ -236,7 +219,7 @@ async def _refund(connection: Connection, asked: Asked) -> Done | Rejection:
     row = await receivable_reads.read_payment(connection, asked.organization, asked.ids["id"])
     if row is None:
         return reject("unknown-payment", payment=str(asked.ids["id"]))
-    amount = None if body.amount is None else _minor(body.amount, ISO_4217[row["currency"]], "/amount")
+    amount = minor_where_given(body.amount, ISO_4217[row["currency"]])
     if isinstance(amount, Rejection):
         return amount
     wish = BackWish(
@@ -261,7 +244,7 @@ async def _apply_credit(connection: Connection, asked: Asked) -> Done | Rejectio
     if currency is None:
         return reject("unknown-currency", errors=[Fault("/currency", f"is {body.currency}")])
     wishes = _wishes(body.allocations, currency)
-    amount = None if body.amount is None else _minor(body.amount, currency, "/amount")
+    amount = minor_where_given(body.amount, currency)
     if isinstance(wishes, Rejection):
         return wishes
     if isinstance(amount, Rejection):

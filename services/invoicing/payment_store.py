@@ -283,40 +283,20 @@ async def insert_credit_application(connection: Connection, row: Sequence[Any]) 
     )
 
 
-async def insert_refund(connection: Connection, row: Mapping[str, Any]) -> bool:
-    """Stores what went back; False where this refund is stored already."""
-    stored = await connection.fetchval(
+async def insert_refund(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Stores what went back; a second one of its name is refused (`duplicate_refund`)."""
+    names = (
+        "organization", "id", "ledger", "kind", "provider", "refund_id", "payment", "customer", "currency", "amount",
+        "fee", "from_unapplied", "from_credit", "from_allocated", "refunded_on", "reason", "posting", "created_at",
+    )  # fmt: skip
+    await connection.execute(
         """
         insert into refunds (organization, id, ledger, kind, provider, refund_id, payment, customer, currency, amount,
             fee, from_unapplied, from_credit, from_allocated, refunded_on, reason, posting, created_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
-        on conflict on constraint duplicate_refund do nothing returning true
         """,
-        *(
-            row[name]
-            for name in (
-                "organization",
-                "id",
-                "ledger",
-                "kind",
-                "provider",
-                "refund_id",
-                "payment",
-                "customer",
-                "currency",
-                "amount",
-                "fee",
-                "from_unapplied",
-                "from_credit",
-                "from_allocated",
-                "refunded_on",
-                "reason",
-                "posting",
-                "created_at",
-            )
-        ),
+        *(row[name] for name in names),
     )
-    return bool(stored)
 
 
 async def insert_dispute(connection: Connection, row: Mapping[str, Any]) -> None:

@@ -82,7 +82,7 @@ async def take_back(connection: Connection, wish: BackWish, now: datetime) -> Do
         return reject("currency-mismatch", errors=[Fault("/currency", f"is {wish.currency}")], currency=row["currency"])
     known = await payment_store.known_back(connection, wish.organization, wish.event, wish.provider, wish.name)
     if known is not None:
-        return Done(_words(known), OK)
+        return _again(wish, known)
     taken = await _taken(connection, row, wish, now)
     if isinstance(taken, Rejection):
         return taken
@@ -113,6 +113,16 @@ async def take_back(connection: Connection, wish: BackWish, now: datetime) -> Do
     await _store(connection, row, wish, taken, standings, lost)
     await want(connection, [prepare(posting, books), *(each.posting for each in lost)], now)
     return Done(_words(_document(row, wish, taken)), CREATED)
+
+
+def _again(wish: BackWish, known: Row) -> Done | Rejection:
+    """What is stored under the name: the same, or something else."""
+    same_kind = wish.event == "dispute_opened" or known["kind"] == _kind(wish)
+    if same_kind and known["payment"] == wish.payment and wish.amount in (None, int(known["amount"])):
+        return Done(_words(known), OK)
+    code = "duplicate-dispute" if wish.event == "dispute_opened" else "duplicate-refund"
+    there = amount_text(known["amount"], known["currency"])
+    return reject(code, id=str(known["id"]), payment=str(known["payment"]), amount=there, name=wish.name)
 
 
 _SAID = {"refund": "Refund", "returned": "Return", "dispute_opened": "Dispute"}
@@ -211,13 +221,17 @@ async def _store(
         await payment_store.move_credit(connection, {credit_key: -kept.credit})
 
 
+def _kind(wish: BackWish) -> str:
+    return "return" if wish.event == "returned" else "refund"
+
+
 def _document(row: Row, wish: BackWish, taken: _Taken) -> dict[str, Any]:
     kept = taken.kept
     return {
         "organization": wish.organization,
         "id": wish.id,
         "ledger": row["ledger"],
-        "kind": "return" if wish.event == "returned" else "refund",
+        "kind": _kind(wish),
         "provider": wish.provider,
         "refund_id": wish.name,
         "dispute_id": wish.name,
