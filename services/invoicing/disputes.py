@@ -26,6 +26,7 @@ from services.invoicing.cash_standing import CashTax, cash_tax
 from services.invoicing.discounting import Cause, Discounted, store_discounts, take_where_short
 from services.invoicing.domain import Standing
 from services.invoicing.entry_drafts import Part
+from services.invoicing.exchanging import share
 from services.invoicing.invoice_store import InvoiceKey
 from services.invoicing.invoices import standing_of
 from services.invoicing.payment_store import AllocationRow
@@ -91,7 +92,7 @@ async def _won(connection: Connection, dispute: Row, end: DisputeEnd, now: datet
     assert row is not None, "a dispute is of a payment"
     currency = ISO_4217[row["currency"]]
     key = BooksKey(end.organization, row["ledger"], row["currency"], end.on)
-    books = await bookkeeping_for(connection, [key])
+    books = await bookkeeping_for(connection, [key, key._replace(currency=entries.owed_currency(row).code)])
     taken = await settlement_store.dispute_allocations(connection, end.organization, dispute["id"])
     keys = [(end.organization, each["invoice"]) for each in taken]
     invoices = dict(await invoice_store.lock_invoices(connection, keys))
@@ -103,7 +104,8 @@ async def _won(connection: Connection, dispute: Row, end: DisputeEnd, now: datet
         "dispute_won",
         Occasion(f"Dispute {end.dispute_id} of payment {row['payment_id']} won", end.on, currency),
         MoneyBack(
-            entries.place_of(row["account"], row["provider"], row["method"]), back.sources, end.fee, back.due
+            entries.place_of(row["account"], row["provider"], row["method"]), back.sources, end.fee, back.due,
+            entries.stated_of(row),
         ),
         books.books(key),
     )  # fmt: skip
@@ -133,35 +135,44 @@ def _back(
 ) -> _Back:
     """Puts the money back in memory."""
     standings = {key: standing_of(invoice) for key, invoice in invoices.items()}
-    open_ = {
-        str(key[1]): domain.receivable(standing.status, standing.amounts) for key, standing in standings.items()
-    }  # fmt: skip
+    settled = {str(each["invoice"]): (int(each["settled"]), int(each["amount"])) for each in taken if each["settled"]}
+    open_: dict[str, int] = {}
+    for key, standing in standings.items():
+        owed = domain.receivable(standing.status, standing.amounts)
+        of, money = settled.get(str(key[1]), (1, 1))
+        open_[str(key[1])] = owed * money // of
     was = tuple((str(each["invoice"]), int(each["amount"])) for each in taken)
     unknown = int(dispute["from_allocated"]) - sum(amount for _, amount in was)
     kept = put_back(Kept(int(dispute["from_unapplied"]) + unknown, int(dispute["from_credit"]), was), open_)
     due: list[Part] = []
-    owed: dict[str, int] = {}
+    sources: list[Owed] = []
     allocations: list[AllocationRow] = []
-    for place, (invoice, amount) in enumerate(kept.allocations):
+    for place, (invoice, paid) in enumerate(kept.allocations):
         key = end.organization, UUID(invoice)
         before = standings[key]
+        amount = paid if invoice not in settled else _share(settled[invoice], paid, before)
         after = domain.allocate(before, amount)
         assert not isinstance(after, Rejection), "no more comes back than is open"
         due += tax.due(key, before.amounts, after)
         standings[key] = Standing(domain.status_of(after, False, False), after, before.currency)
-        party = str(invoices[key]["customer"])
-        owed[party] = owed.get(party, 0) + amount
+        own = paid if invoice in settled else None
+        sources.append(Owed("receivable", str(invoices[key]["customer"]), amount, before.currency, own))
         id_ = derived_id(end.created_at, end.organization, "invoicing", f"won/{dispute['id']}/{place}")
         allocations.append(
-            AllocationRow(end.organization, id_, "payment", row["id"], key[1], amount, end.on, None, now)
+            AllocationRow(end.organization, id_, "payment", row["id"], key[1], amount, end.on, None, now, own)
         )
-    sources = [Owed("receivable", party, amount) for party, amount in owed.items()]
     if kept.unapplied:
         sources.append(Owed("unapplied-receipts", entries.unapplied_party_of(row), kept.unapplied))
     if kept.credit:
         sources.append(Owed("customer-credit", str(row["customer"]), kept.credit))
-    settled = {(end.organization, UUID(invoice)) for invoice, _ in kept.allocations}
-    return _Back(kept, sources, due, allocations, invoices, {key: standings[key] for key in settled})
+    back_on = {(end.organization, UUID(invoice)) for invoice, _ in kept.allocations}
+    return _Back(kept, sources, due, allocations, invoices, {key: standings[key] for key in back_on})
+
+
+def _share(settled: tuple[int, int], paid: int, standing: Standing) -> int:
+    """What of the invoice, in its currency, a part of what was `settled` by so much money settles again."""
+    whole, money = settled
+    return min(max(share(whole, paid, money), 1), domain.receivable(standing.status, standing.amounts))
 
 
 async def _store(connection: Connection, row: Row, dispute: Row, back: _Back, discounted: Sequence[Discounted]) -> None:

@@ -60,13 +60,19 @@ class MoneyBackApi:
 async def _return(connection: Connection, asked: Asked) -> Done | Rejection:
     body: ReturnBody = asked.body
     wish = await _wish(connection, asked, "returned", body.return_id)
-    return wish if isinstance(wish, Rejection) else await refunds.take_back(connection, wish, asked.now)
+    return wish if isinstance(wish, Rejection) else await _taken_back(connection, wish, asked)
 
 
 async def _dispute(connection: Connection, asked: Asked) -> Done | Rejection:
     body: DisputeBody = asked.body
     wish = await _wish(connection, asked, "dispute_opened", body.dispute_id)
-    return wish if isinstance(wish, Rejection) else await refunds.take_back(connection, wish, asked.now)
+    return wish if isinstance(wish, Rejection) else await _taken_back(connection, wish, asked)
+
+
+async def _taken_back(connection: Connection, wish: BackWish, asked: Asked) -> Done | Rejection:
+    """The document, whether it is new or was told before."""
+    done = await refunds.take_back(connection, wish, asked.now)
+    return done if isinstance(done, Rejection) else done._replace(status=CREATED)
 
 
 async def _wish(
@@ -139,7 +145,7 @@ async def _pay_out(connection: Connection, asked: Asked) -> Done | Rejection:
     id_ = known[payout.name]["id"] if known else payout.id
     row = await money_reads.read_payout(connection, asked.organization, id_)
     assert row is not None, "it is recorded"
-    return Done({**payout_words(row), "items": payout_items_words(row)}, OK if known else CREATED)
+    return Done({**payout_words(row), "items": payout_items_words(row)}, CREATED)
 
 
 def _payout(asked: Asked) -> Payout | Rejection:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from annotated_types import MaxLen
 
-from libs.common.journal import AmountText, CodeText, CurrencyText, LongText, ShortText, SlugText
+from libs.common.journal import AmountText, CodeText, CurrencyText, LongText, RateText, ShortText, SlugText
 from services.invoicing.bodies import Day
 
 
@@ -25,8 +25,31 @@ class AllocationBody(_Body):
 
 
 @dataclass(slots=True, kw_only=True)
+class RateBody(_Body):
+    """So many units of `counter` for one of `base`: between a payment's currency and that of the invoices it names."""
+
+    base: CurrencyText
+    counter: CurrencyText
+    rate: RateText
+
+
+@dataclass(slots=True, kw_only=True)
+class SettledBody(_Body):
+    """What of a new payment is on one invoice, in the invoice's currency; at a rate, `paid` may say what of the payment
+    that is. Without an amount it is as much as is open and left."""
+
+    invoice_id: UUID
+    amount: AmountText | None = None
+    paid: AmountText | None = None
+    on: Day | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class PaymentBody(_Body):
-    """Money that came in: on the invoice that is named, on `allocations`, or placed by its reference and customer."""
+    """Money that came in: on the invoice that is named, on `allocations`, or placed by its reference and customer.
+
+    In another currency than the invoices that it names it states the `rate` between the two.
+    """
 
     amount: AmountText
     invoice_id: UUID | None = None
@@ -39,7 +62,8 @@ class PaymentBody(_Body):
     reference: LongText = ""
     fee: AmountText | None = None
     client_ref: ShortText | None = None
-    allocations: Annotated[list[AllocationBody], MaxLen(500)] = field(default_factory=list)
+    rate: RateBody | None = None
+    allocations: Annotated[list[SettledBody], MaxLen(500)] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)

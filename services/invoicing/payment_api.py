@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -13,6 +13,7 @@ from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_curs
 from libs.common.db import Connection, transaction
 from libs.common.errors import Fault, Problem, Rejection
 from libs.common.http import App, requires, router
+from libs.common.journal import Rate
 from libs.common.money import ISO_4217, Currency
 from services.invoicing import allocations, invoice_store, payments, receivable_reads, refunds
 from services.invoicing.allocations import AllocationWish
@@ -22,11 +23,13 @@ from services.invoicing.bodies import SHORT_AMOUNTS
 from services.invoicing.catalog_store import ledger_terms
 from services.invoicing.customers import find_customers
 from services.invoicing.domain import Posting
-from services.invoicing.money_bodies import AllocationBody, ApplyCreditBody, PaymentBody, RefundBody
+from services.invoicing.exchanging import pair_of
+from services.invoicing.money_bodies import AllocationBody, ApplyCreditBody, PaymentBody, RefundBody, SettledBody
 from services.invoicing.payments import ReceivedPayment
 from services.invoicing.receivable_reads import as_reader
 from services.invoicing.refunds import BackWish
 from services.invoicing.rejections import reject
+from services.invoicing.rows import Row
 from services.invoicing.wished import wish_response
 from services.invoicing.words import money_back_words, payment_words
 from services.invoicing.writing import PREFIX, Asked, Tools, Write, add_write
@@ -130,15 +133,18 @@ async def _received(connection: Connection, asked: Asked) -> ReceivedPayment | R
     currency = await _currency(connection, asked, first, ledger)
     if isinstance(currency, Rejection):
         return currency
+    stated = _stated(body, first, currency)
+    if isinstance(stated, Rejection):
+        return stated
     customer = await _customer(connection, asked)
     amount, fee = minor_of(body.amount, currency, "/amount"), fee_of(body.fee, currency)
-    on_invoices = _on_invoices(body, currency)
-    for each in (customer, amount, fee, on_invoices):
+    placed = _on_invoices(body, currency, currency if stated is None or first is None else ISO_4217[first["currency"]])
+    for each in (customer, amount, fee, placed):
         if isinstance(each, Rejection):
             return each
     assert isinstance(amount, int)
     assert isinstance(fee, int)
-    assert isinstance(on_invoices, tuple)
+    assert isinstance(placed, _OnInvoices)
     return ReceivedPayment(
         organization=asked.organization,
         ledger=ledger,
@@ -154,12 +160,28 @@ async def _received(connection: Connection, asked: Asked) -> ReceivedPayment | R
         account=body.account,
         reference=body.reference,
         client_ref=body.client_ref,
-        on_invoices=on_invoices,
+        on_invoices=placed.wishes,
+        paid=placed.paid,
+        stated=stated,
     )
 
 
+def _stated(body: PaymentBody, first: Row | None, currency: Currency) -> Rate | Rejection | None:
+    """The rate between the payment and the invoices that it names; one without the other is refused."""
+    if body.rate is None:
+        return None
+    if first is None:
+        return reject("rate-without-invoice", errors=[Fault("/rate", "is stated, and no invoice is named")])
+    stated = Rate(body.rate.base, body.rate.counter, body.rate.rate)
+    return pair_of(stated, currency, ISO_4217[first["currency"]]) or stated
+
+
 async def _currency(connection: Connection, asked: Asked, first: Any, ledger: str) -> Currency | Rejection:
-    code = asked.body.currency or (first["currency"] if first is not None else None)
+    """The payment's currency: as it says, the other one of its rate, its invoice's, or the ledger's own."""
+    body: PaymentBody = asked.body
+    code = body.currency or (first["currency"] if first is not None else None)
+    if body.currency is None and body.rate is not None:
+        code = body.rate.counter if code == body.rate.base else body.rate.base
     if code is None:
         key = asked.organization, ledger
         code = (await ledger_terms(connection, [key]))[key].functional_currency
@@ -180,18 +202,37 @@ async def _customer(connection: Connection, asked: Asked) -> UUID | Rejection | 
     return customer
 
 
-def _on_invoices(body: PaymentBody, currency: Currency) -> tuple[tuple[UUID, int | None], ...] | Rejection:
+class _OnInvoices(NamedTuple):
+    """Where a payment goes by hand; `paid` beside each is what of the payment it is, where that is said."""
+
+    wishes: tuple[tuple[UUID, int | None], ...]
+    paid: tuple[int | None, ...] = ()
+
+
+def _on_invoices(body: PaymentBody, currency: Currency, owed: Currency) -> _OnInvoices | Rejection:
+    """`owed` is the invoices' currency."""
     if body.invoice_id is not None and body.allocations:
         return reject(
             "allocated-twice", errors=[Fault("/allocations", "stand beside invoice_id; give one or the other")]
         )
     if body.invoice_id is not None:
-        return ((body.invoice_id, None),)
-    wishes = _wishes(body.allocations, currency)
-    return wishes if isinstance(wishes, Rejection) else tuple((wish.invoice, wish.amount) for wish in wishes)
+        return _OnInvoices(((body.invoice_id, None),))
+    wishes = _wishes(body.allocations, owed)
+    if isinstance(wishes, Rejection):
+        return wishes
+    paid: list[int | None] = []
+    for place, each in enumerate(body.allocations):
+        if each.paid is not None and (body.rate is None or each.amount is None):
+            said = "goes with an amount of an invoice in another currency, at the rate that is stated"
+            return reject("paid-without-rate", errors=[Fault(f"/allocations/{place}/paid", said)])
+        own = minor_where_given(each.paid, currency, f"/allocations/{place}/paid")
+        if isinstance(own, Rejection):
+            return own
+        paid.append(own)
+    return _OnInvoices(tuple((wish.invoice, wish.amount) for wish in wishes), tuple(paid))
 
 
-def _wishes(bodies: Sequence[AllocationBody], currency: Currency) -> list[AllocationWish] | Rejection:
+def _wishes(bodies: Sequence[AllocationBody | SettledBody], currency: Currency) -> list[AllocationWish] | Rejection:
     wishes: list[AllocationWish] = []
     for place, each in enumerate(bodies):
         amount = minor_where_given(each.amount, currency, f"/allocations/{place}/amount")

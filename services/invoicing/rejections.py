@@ -56,6 +56,8 @@ REJECTIONS: Mapping[str, str] = {
     "duplicate-dispute": "A dispute of this provider with this id is recorded already, with other content.",
     "credited-twice": "A credit note is by lines or by an amount.",
     "allocated-twice": "A payment is on one invoice, or on a list of them.",
+    "rate-without-invoice": "A rate is stated for invoices that are named.",
+    "paid-without-rate": "What of a payment an allocation takes is said where the currencies differ.",
     "no-open-invoice": "The customer has no open invoice in this currency.",
     "duplicate-payment": "A payment of this provider with this id is recorded already, with other content.",
     "line-incomplete": "A line has a product, or a price and what it is for.",

@@ -254,14 +254,17 @@ async def move_refund_payable(connection: Connection, organization: str, refund:
 # --- disputes ---------------------------------------------------------------------------------------------------------
 
 
-async def insert_dispute_allocations(connection: Connection, rows: Sequence[tuple[str, UUID, int, UUID, int]]) -> None:
-    """Keeps what of a disputed payment was on which invoice: organization, dispute, place, invoice, amount."""
+async def insert_dispute_allocations(
+    connection: Connection, rows: Sequence[tuple[str, UUID, int, UUID, int, int | None]]
+) -> None:
+    """Keeps what of a disputed payment was on which invoice: organization, dispute, place, invoice, amount in the
+    payment's currency, and what that had settled of an invoice in another one."""
     if not rows:
         return
     await connection.execute(
         """
-        insert into dispute_allocations (organization, dispute, place, invoice, amount)
-        select * from unnest($1::text[], $2::uuid[], $3::smallint[], $4::uuid[], $5::numeric[])
+        insert into dispute_allocations (organization, dispute, place, invoice, amount, settled)
+        select * from unnest($1::text[], $2::uuid[], $3::smallint[], $4::uuid[], $5::numeric[], $6::numeric[])
         """,
         *_columns(rows),
     )
@@ -271,7 +274,7 @@ async def dispute_allocations(connection: Connection, organization: str, dispute
     """What of a disputed payment was on which invoice, in the order in which it was taken off."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
-        select place, invoice, amount from dispute_allocations
+        select place, invoice, amount, settled from dispute_allocations
         where organization = $1 and dispute = $2 order by place
         """,
         organization,

@@ -225,11 +225,15 @@ CASES: dict[str, tuple[rules.Answer | None, str]] = {
         "unapplied-receipts debit 77.00 @payment/p-1; receivable credit 77.00 @c-acme",
     ),
     "unallocation": (
-        rules.unallocation(TOLD, ACME, Owed("unapplied-receipts", ACME, 7700), ACCRUAL),
+        rules.unallocation(
+            TOLD, Owed("receivable", ACME, 7700), Owed("unapplied-receipts", ACME, 7700), ACCRUAL
+        ),
         "receivable debit 77.00 @c-acme; unapplied-receipts credit 77.00 @c-acme",
     ),
     "unallocation, cash basis": (
-        rules.unallocation(TOLD, ACME, Owed("unapplied-receipts", ACME, 70500), CASH, paid(141000, 70500)),
+        rules.unallocation(
+            TOLD, Owed("receivable", ACME, 70500), Owed("unapplied-receipts", ACME, 70500), CASH, paid(141000, 70500)
+        ),
         "receivable debit 705.00 @c-acme; tax-due debit 100.00 S20; tax-due debit 5.00 S5; "
         "unapplied-receipts credit 705.00 @c-acme; tax-not-yet-due credit 100.00 S20; tax-not-yet-due credit 5.00 S5",
     ),

@@ -153,7 +153,7 @@ async def test_a_name_is_of_one_return_and_one_dispute(service: Service) -> None
         ("disputes", {"dispute_id": "d-1"}, "duplicate-dispute"),
     ):
         first = await did(service, f"/payments/{payment}/{step}", {"amount": "10.00", **name})
-        assert (await did(service, f"/payments/{payment}/{step}", {"amount": "10.00", **name}, 200)) == first
+        assert (await did(service, f"/payments/{payment}/{step}", {"amount": "10.00", **name})) == first
         other = await did(service, f"/payments/{payment}/{step}", {"amount": "11.00", **name}, 409)
         assert (other["code"], other["facts"]["amount"], other["facts"]["id"]) == (code, "10.00", first["id"])
     refunded = told("refunded", "5.00", refund_id="r-1")
@@ -164,7 +164,7 @@ async def test_a_name_is_of_one_return_and_one_dispute(service: Service) -> None
 async def test_a_payout_is_recorded_once(service: Service) -> None:
     body = {"currency": "USD", "amount": "100.00", "provider": "stripe", "payout_id": "po-1"}
     answers = await asyncio.gather(*(service.send("POST", "/payouts", body) for _ in range(8)))
-    assert sorted(status for status, _, _ in answers) == [200] * 7 + [201]
+    assert [status for status, _, _ in answers] == [201] * 8
     assert len({answer["id"] for _, answer, _ in answers}) == 1
     other = await did(service, "/payouts", {**body, "amount": "100.01"}, 409)
     assert other["code"] == "duplicate-payout"
