@@ -119,6 +119,10 @@ EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
     },
     ("POST", "/api/v1/payments/{id}/allocations"): {"invoice_id": _INVOICE, "amount": "100.00"},
     ("POST", "/api/v1/payments/{id}/refunds"): {"amount": "20.00", "reason": "Paid twice"},
+    ("POST", "/api/v1/write-offs/{id}/take-back"): {"on": "2027-03-02"},
+    ("POST", "/api/v1/payouts/{id}/take-back"): {"on": "2026-12-05", "reason": "Entered twice"},
+    ("POST", "/api/v1/kept-credits/{id}/take-back"): {"on": "2026-12-05"},
+    ("POST", "/api/v1/refunds/{id}/bounced"): {"on": "2026-12-09"},
     ("POST", "/api/v1/payments/{id}/return"): {
         "amount": "100.00",
         "fee": "3.50",

@@ -22,6 +22,7 @@ from services.invoicing.payment_api import PaymentApi
 from services.invoicing.posting_api import PostingApi
 from services.invoicing.recurring_api import RecurringApi
 from services.invoicing.settlement_api import SettlementApi
+from services.invoicing.taking_back_api import TakingBackApi
 from services.invoicing.tax_api import TaxApi
 from services.invoicing.tie_out_api import TieOutApi
 from services.invoicing.webhook_api import WebhookApi
@@ -46,6 +47,7 @@ class InvoicingApi:
         PaymentApi(tools).add_to(app)
         MoneyApi(tools).add_to(app)
         MoneyBackApi(tools).add_to(app)
+        TakingBackApi(tools).add_to(app)
         RecurringApi(tools).add_to(app)
         SettlementApi(tools).add_to(app)
         PostingApi(tools).add_to(app)

@@ -184,7 +184,7 @@ def discount_entry(event: str, note: CreditNote, books: AnyBooks) -> Answer:
 
 
 def back_entry(event: str, occasion: Occasion, back: MoneyBack, books: AnyBooks) -> Answer:
-    """Money went back: `event` is refund, returned, dispute_opened or dispute_won."""
+    """Money went back: `event` is refund, returned, dispute_opened, dispute_won or refund_bounced."""
     if isinstance(books, Rejection):
         return books
     rules = {
@@ -192,6 +192,7 @@ def back_entry(event: str, occasion: Occasion, back: MoneyBack, books: AnyBooks)
         "returned": posting_rules.returned,
         "dispute_opened": posting_rules.dispute_opened,
         "dispute_won": posting_rules.dispute_won,
+        "refund_bounced": posting_rules.refund_bounced,
     }
     return rules[event](occasion, back, books)
 

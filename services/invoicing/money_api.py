@@ -33,9 +33,9 @@ from services.invoicing.writing import PREFIX, Tools
 Reads = Annotated[Caller, requires("payment:read")]
 ReadsInvoices = Annotated[Caller, requires("invoice:read")]
 
-Back = Literal["refund", "return"]
+Back = Literal["refund", "return", "bounced"]
 DisputeStatus = Literal["opened", "won", "lost"]
-GivenUp = Literal["write-off", "reversal", "relief", "recovery"]
+GivenUp = Literal["write-off", "reversal", "relief", "recovery", "relief-taken-back", "recovery-taken-back"]
 
 Rows = Callable[[Connection, str, Mapping[str, Any], UUID | None, int], Awaitable[list[Any]]]
 """A list's statement: organization, filters, behind which id, how many."""
@@ -69,7 +69,7 @@ class MoneyApi:
         self, caller: Reads, kind: Back | None = None, payment: UUID | None = None, customer: UUID | None = None,
         ledger: SlugText | None = None, cursor: str | None = None, limit: Limit = LIMIT_DEFAULT,
     ) -> dict[str, Any]:  # fmt: skip
-        """`kind` tells what we gave back from what the payer's bank took."""
+        """`kind` tells what we gave back from what the payer's bank took, and from what of both came back."""
         filters = {"kind": kind, "payment": payment, "customer": customer, "ledger": ledger}
         rows = await self._listed(caller, "refunds", money_reads.list_refunds, filters, cursor, limit)
         return page([refund_words(row) for row in rows[0]], rows[1])
@@ -135,11 +135,14 @@ class MoneyApi:
 
     async def payouts(
         self, caller: Reads, provider: ShortText | None = None, payout_id: ShortText | None = None,
-        ledger: SlugText | None = None, posting: Posting | None = None, cursor: str | None = None,
-        limit: Limit = LIMIT_DEFAULT,
+        ledger: SlugText | None = None, posting: Posting | None = None, taken_back: bool | None = None,
+        cursor: str | None = None, limit: Limit = LIMIT_DEFAULT,
     ) -> dict[str, Any]:  # fmt: skip
         """Without what they are made of."""
-        filters = {"provider": provider, "payout_id": payout_id, "ledger": ledger, "posting": posting}
+        filters = {
+            "provider": provider, "payout_id": payout_id, "ledger": ledger, "posting": posting,
+            "taken_back": taken_back,
+        }  # fmt: skip
         rows = await self._listed(caller, "payouts", money_reads.list_payouts, filters, cursor, limit)
         return page([payout_words(row) for row in rows[0]], rows[1])
 

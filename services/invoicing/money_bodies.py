@@ -107,6 +107,22 @@ class DisputeEndBody(_Body):
 
 
 @dataclass(slots=True, kw_only=True)
+class BouncedBody(_Body):
+    """On which day a refund came back, and to which account, where it is not the payment's."""
+
+    on: Day | None = None
+    account: CodeText | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class TakeBackBody(_Body):
+    """On which day it is taken back, today where it is absent, and why."""
+
+    on: Day | None = None
+    reason: LongText | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class PayoutItemBody(_Body):
     """What a payout is made of: a payment, a refund, or a fee, whose amount was taken off."""
 

@@ -24,7 +24,8 @@ async def list_refunds(
         """
         select r.*, p.state from refunds r
         left join postings p on p.organization = r.organization and p.document = 'payment/' || r.payment::text
-            and p.purpose = case r.kind when 'return' then 'returned/' else 'refund/' end || r.id::text
+            and p.purpose = case r.kind when 'return' then 'returned/' when 'bounced' then 'refund_bounced/'
+                else 'refund/' end || r.id::text
         where r.organization = $1 and ($2::uuid is null or r.id > $2)
           and ($3::text is null or r.kind = $3) and ($4::uuid is null or r.payment = $4)
           and ($5::uuid is null or r.customer = $5) and ($6::text is null or r.ledger = $6)
@@ -44,7 +45,8 @@ async def read_refund(connection: Connection, organization: str, refund: UUID) -
         """
         select r.*, p.state from refunds r
         left join postings p on p.organization = r.organization and p.document = 'payment/' || r.payment::text
-            and p.purpose = case r.kind when 'return' then 'returned/' else 'refund/' end || r.id::text
+            and p.purpose = case r.kind when 'return' then 'returned/' when 'bounced' then 'refund_bounced/'
+                else 'refund/' end || r.id::text
         where r.organization = $1 and r.id = $2
         """,
         organization,
@@ -185,15 +187,18 @@ async def list_payouts(
     """Payouts in the order they came, without what they are made of, from behind `after`."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
-        select id, ledger, provider, payout_id, currency, amount, paid_on, posting, created_at from payouts
-        where organization = $1 and ($2::uuid is null or id > $2)
-          and ($3::text is null or provider = $3) and ($4::text is null or payout_id = $4)
-          and ($5::text is null or ledger = $5) and ($6::text is null or posting = $6)
-        order by id limit $7
+        select p.id, p.ledger, p.provider, p.payout_id, p.currency, p.amount, p.paid_on, p.posting, p.created_at,
+            r.on_date as taken_back_on
+        from payouts p left join payout_reversals r on r.organization = p.organization and r.payout = p.id
+        where p.organization = $1 and ($2::uuid is null or p.id > $2)
+          and ($3::text is null or p.provider = $3) and ($4::text is null or p.payout_id = $4)
+          and ($5::text is null or p.ledger = $5) and ($6::text is null or p.posting = $6)
+          and ($7::boolean is null or (r.id is not null) = $7)
+        order by p.id limit $8
         """,
         organization,
         after,
-        *(filters.get(name) for name in ("provider", "payout_id", "ledger", "posting")),
+        *(filters.get(name) for name in ("provider", "payout_id", "ledger", "posting", "taken_back")),
         limit,
     )
     return rows
@@ -203,8 +208,10 @@ async def read_payout(connection: Connection, organization: str, payout: UUID) -
     """One payout with what it is made of."""
     return await connection.fetchrow(
         """
-        select id, ledger, provider, payout_id, currency, amount, paid_on, items, posting, created_at from payouts
-        where organization = $1 and id = $2
+        select p.id, p.ledger, p.provider, p.payout_id, p.currency, p.amount, p.paid_on, p.items, p.posting,
+            p.created_at, r.on_date as taken_back_on
+        from payouts p left join payout_reversals r on r.organization = p.organization and r.payout = p.id
+        where p.organization = $1 and p.id = $2
         """,
         organization,
         payout,

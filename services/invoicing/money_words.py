@@ -20,7 +20,8 @@ def posting_of(state: str | None) -> str:
 
 
 def refund_words(row: Row) -> dict[str, Any]:
-    """A refund or a returned payment: amount = from_unapplied + from_credit + from_allocated."""
+    """A refund, a returned payment, or one that came back: amount = from_unapplied + from_credit + from_allocated, and
+    of one that came back where it went again."""
     return {
         "id": row["id"],
         "ledger": row["ledger"],
@@ -33,6 +34,7 @@ def refund_words(row: Row) -> dict[str, Any]:
         **{name: amount_text(row[name], row["currency"]) for name in _TAKEN},
         "on": row["refunded_on"],
         "reason": row["reason"],
+        "undoes": row["undoes"],
         "posting": posting_of(row["state"]),
         "created_at": instant(row["created_at"]),
     }
@@ -53,6 +55,18 @@ def dispute_words(row: Row) -> dict[str, Any]:
         "opened_on": row["opened_on"],
         "settled_on": row["settled_on"],
         "posting": posting_of(row["won_state"] or row["state"]),
+        "created_at": instant(row["created_at"]),
+    }
+
+
+def kept_credit_words(row: Row, currency: str) -> dict[str, Any]:
+    """What of a payment was kept as credit, or that this was taken back."""
+    return {
+        "id": row["id"],
+        "kind": row["kind"],
+        "amount": amount_text(row["amount"], currency),
+        "on": row["on_date"],
+        "undoes": row["undoes"],
         "created_at": instant(row["created_at"]),
     }
 
@@ -108,6 +122,7 @@ def payout_words(row: Row) -> dict[str, Any]:
         "currency": row["currency"],
         "amount": amount_text(row["amount"], row["currency"]),
         "on": row["paid_on"],
+        "taken_back_on": row["taken_back_on"],
         "posting": row["posting"],
         "created_at": instant(row["created_at"]),
     }

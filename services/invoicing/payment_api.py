@@ -25,6 +25,7 @@ from services.invoicing.customers import find_customers
 from services.invoicing.domain import Posting
 from services.invoicing.exchanging import pair_of
 from services.invoicing.money_bodies import AllocationBody, ApplyCreditBody, PaymentBody, RefundBody, SettledBody
+from services.invoicing.money_words import kept_credit_words
 from services.invoicing.payments import ReceivedPayment
 from services.invoicing.receivable_reads import as_reader
 from services.invoicing.refunds import BackWish
@@ -77,10 +78,12 @@ class PaymentApi:
             row = await receivable_reads.read_payment(connection, organization, id)
             placed = await receivable_reads.list_allocations(connection, organization, source_id=id)
             backs = await receivable_reads.list_money_back(connection, organization, id)
+            kept = await receivable_reads.list_kept(connection, organization, id)
         if row is None:
             raise Problem(404, "unknown-payment", "There is no such payment.", facts={"payment": str(id)})
         money_back = [money_back_words(each, row["currency"]) for each in backs]
-        return {**payment_words(row, placed), "money_back": money_back}
+        kept_as_credit = [kept_credit_words(each, row["currency"]) for each in kept]
+        return {**payment_words(row, placed), "money_back": money_back, "kept_as_credit": kept_as_credit}
 
     async def list(
         self, caller: Reads, customer: UUID | None = None, posting: Posting | None = None,

@@ -297,12 +297,13 @@ async def insert_refund(connection: Connection, row: Mapping[str, Any]) -> None:
     names = (
         "organization", "id", "ledger", "kind", "provider", "refund_id", "payment", "customer", "currency", "amount",
         "fee", "from_unapplied", "from_credit", "from_allocated", "refunded_on", "reason", "posting", "created_at",
+        "undoes",
     )  # fmt: skip
     await connection.execute(
         """
         insert into refunds (organization, id, ledger, kind, provider, refund_id, payment, customer, currency, amount,
-            fee, from_unapplied, from_credit, from_allocated, refunded_on, reason, posting, created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+            fee, from_unapplied, from_credit, from_allocated, refunded_on, reason, posting, created_at, undoes)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
         """,
         *(row[name] for name in names),
     )

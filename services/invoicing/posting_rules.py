@@ -20,6 +20,7 @@
     returned                 receivable, ...; fees                        bank or clearing
     dispute_opened           receivable, ...; fees                        clearing or bank
     dispute_won              clearing or bank                             receivable, ...; fees
+    refund_bounced           clearing or bank                             receivable, customer credit, ...
     write_off                bad debt                                     receivable
     write_off_reversed       receivable                                   bad debt
     relief                   tax due                                      bad debt
@@ -365,6 +366,11 @@ def dispute_opened(occasion: Occasion, back: MoneyBack, books: Books) -> Answer:
 def dispute_won(occasion: Occasion, back: MoneyBack, books: Books) -> Answer:
     """The money is ours again, where it was before; `fee` is what of the dispute's fee was given back."""
     return _back("dispute_won", occasion, back, -1, books)
+
+
+def refund_bounced(occasion: Occasion, back: MoneyBack, books: Books) -> Answer:
+    """What we gave back did not arrive, and is here again; what that cost stays with us."""
+    return _back("refund_bounced", occasion, back, -1, books)
 
 
 def _back(purpose: str, occasion: Occasion, back: MoneyBack, sign: int, books: Books) -> Answer:

@@ -278,6 +278,19 @@ async def list_money_back(connection: Connection, organization: str, payment: UU
     return rows
 
 
+async def list_kept(connection: Connection, organization: str, payment: UUID) -> list[asyncpg.Record]:
+    """What of a payment was kept as credit, and taken back, oldest first."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select id, kind, amount, on_date, undoes, created_at from kept_credits
+        where organization = $1 and payment = $2 order by created_at, id
+        """,
+        organization,
+        payment,
+    )
+    return rows
+
+
 async def read_refund_payable(connection: Connection, organization: str, refund: UUID) -> asyncpg.Record | None:
     """One promised refund."""
     return await connection.fetchrow(

@@ -233,15 +233,10 @@ async def _store(
     document = _document(row, wish, taken)
     if wish.event == "dispute_opened":
         await payment_store.insert_dispute(connection, document)
-        await settlement_store.insert_dispute_allocations(
-            connection,
-            [
-                (wish.organization, wish.id, place, invoice, amount, settled)
-                for place, (invoice, amount, settled) in enumerate(taken.by_invoice)
-            ],
-        )
+        await settlement_store.insert_dispute_allocations(connection, _where_it_was(wish, taken))
     else:
         await payment_store.insert_refund(connection, document)
+        await settlement_store.insert_refund_allocations(connection, _where_it_was(wish, taken))
     await payment_store.store_placing(connection, wish.organization, row["id"], placing)
     await store_discounts(connection, lost)
     await store_standings(connection, standings)
@@ -249,6 +244,14 @@ async def _store(
     if kept.credit:
         credit_key = wish.organization, row["ledger"], row["customer"], row["currency"]
         await payment_store.move_credit(connection, {credit_key: -kept.credit})
+
+
+def _where_it_was(wish: BackWish, taken: _Taken) -> list[tuple[str, UUID, int, UUID, int, int | None]]:
+    """From which invoices the money was taken, for the day it comes back."""
+    return [
+        (wish.organization, wish.id, place, invoice, amount, settled)
+        for place, (invoice, amount, settled) in enumerate(taken.by_invoice)
+    ]
 
 
 def _kind(wish: BackWish) -> str:
@@ -277,6 +280,7 @@ def _document(row: Row, wish: BackWish, taken: _Taken) -> dict[str, Any]:
         "opened_on": wish.on,
         "status": "opened",
         "reason": wish.reason,
+        "undoes": None,
         "posting": "requested",
         "created_at": wish.created_at,
     }

@@ -343,6 +343,22 @@ CASES: dict[str, tuple[rules.Answer | None, str]] = {
         rules.dispute_won(TOLD, MoneyBack(CLEARING, [Owed("receivable", ACME, 50000)]), ACCRUAL),
         "processor-clearing debit 500.00; receivable credit 500.00 @c-acme",
     ),
+    "a refund that came back": (
+        rules.refund_bounced(
+            TOLD, MoneyBack(BANK, [Owed("receivable", ACME, 4500), Owed("customer-credit", ACME, 500)]), ACCRUAL
+        ),
+        "bank debit 50.00; receivable credit 45.00 @c-acme; customer-credit credit 5.00 @c-acme",
+    ),
+    "a return of a payment in another currency": (
+        rules.returned(
+            TOLD,
+            MoneyBack(
+                BANK, [Owed("receivable", ACME, 10000, EUR, 11000)], fee=500, stated=Rate("EUR", "USD", "1.1")
+            ),
+            ACCRUAL,
+        ),
+        "receivable debit 100.00 EUR @c-acme; fees debit 5.00; bank credit 115.00",
+    ),
     "write-off": (
         rules.write_off(TOLD, ACME, 141000, ACCRUAL),
         "bad-debt debit 1410.00; receivable credit 1410.00 @c-acme",

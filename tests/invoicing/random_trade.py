@@ -22,9 +22,13 @@ from libs.common.journal import Rate
 from libs.common.money import to_text
 from services.invoicing.account_roles import standard_accounts
 from services.invoicing.allocations import AllocationWish, allocate, unallocate
+from services.invoicing.bouncing import bounce
 from services.invoicing.credit_notes import NoteWish, issue_credit_note
 from services.invoicing.entry_drafts import TaxBasis
+from services.invoicing.keeping import assign, keep_as_credit
 from services.invoicing.payments import Recorded
+from services.invoicing.recoveries import record_recovery
+from services.invoicing.undoing import take_back_kept, take_back_payout, take_back_write_off_part
 from services.invoicing.voiding import void_invoice
 from services.invoicing.write_offs import write_off
 from services.ledger.domain import Accepted, Request
@@ -38,9 +42,17 @@ from tests.ledger.plain_books import PlainBooks
 
 HAPPENINGS: Final = (
     "invoice", "invoice", "pay", "pay", "pay", "pay", "refund", "dispute", "won", "void", "payout", "credit",
-    "write-off", "allocate", "unallocate", "cross",
+    "write-off", "allocate", "unallocate", "cross", "keep", "unkeep", "bounce", "unpaid-out", "recover", "unrecover",
 )  # fmt: skip
 ROUNDS: Final = 12
+_LAST: Final = {
+    "keep": "select id from payments where organization = $1 and unapplied > 0 order by id desc limit 1",
+    "unkeep": "select id from kept_credits where organization = $1 and kind = 'kept' order by id desc limit 1",
+    "bounce": "select id from refunds where organization = $1 and kind <> 'bounced' order by id desc limit 1",
+    "unpaid-out": "select id from payouts where organization = $1 order by id desc limit 1",
+    "unrecover": "select id from write_offs where organization = $1 and kind = 'recovery' order by id desc limit 1",
+}
+"""What may be taken back last."""
 _ENTRY: Final = TypeAdapter(EntryWanted)
 _REVERSAL: Final = TypeAdapter(ReversalWanted)
 
@@ -156,6 +168,10 @@ class Trade:
                 await issue_credit_note(connection, wish, now())
             elif what == "write-off":
                 await write_off(connection, organization, id_, amount, DAY, now())
+            elif what == "recover":
+                await record_recovery(connection, organization, id_, amount, None, DAY, now())
+            elif what in ("keep", "unkeep", "bounce", "unpaid-out", "unrecover"):
+                await self._undone(connection, what)
             else:
                 await self._moved(connection, what, id_)
 
@@ -177,6 +193,24 @@ class Trade:
         )
         if row is not None:
             await unallocate(connection, organization, row["source_id"], row["id"], DAY, now())
+
+    async def _undone(self, connection: Connection, what: str) -> None:
+        """Takes back the last that was kept, given back, paid out or recovered; or keeps what is unapplied."""
+        organization = self.acme.organization
+        id_ = await connection.fetchval(_LAST[what], organization)
+        if id_ is None:
+            return
+        if what == "keep":
+            await assign(connection, organization, id_, self.acme.customer)
+            await keep_as_credit(connection, organization, id_, None, DAY, now())
+        elif what == "unkeep":
+            await take_back_kept(connection, organization, id_, DAY, now())
+        elif what == "bounce":
+            await bounce(connection, organization, id_, DAY, None, now())
+        elif what == "unpaid-out":
+            await take_back_payout(connection, organization, id_, DAY, None, now())
+        else:
+            await take_back_write_off_part(connection, organization, id_, DAY, now())
 
     async def check(self, sequence: int) -> None:
         """The tie-out at a sequence that was heard."""

@@ -7,6 +7,13 @@ CROSSING, BY_HAND = "tests/invoicing/test_other_currency.py::", "tests/invoicing
 LISTS = "tests/invoicing/test_money_lists.py::"
 
 
+TAKING_BACK = "tests/invoicing/test_taking_back.py::"
+
+
+def _back(name: str, guard: str, old: str, new: str, case: str) -> Removal:
+    return Removal(name, guard, SQL, old, new, (f"{TAKING_BACK}test_the_database_refuses[{case}]",))
+
+
 def _row(name: str, guard: str, old: str, new: str, case: str) -> Removal:
     return Removal(name, guard, SQL, old, new, (f"{CROSSING}test_the_database_refuses[{case}]",))
 
@@ -95,5 +102,71 @@ REACHING = [
         'settings={"ledgerbus.organization": organization}',
         'settings={"ledgerbus.organization": "demo"}',
         (LISTS + "test_a_list_is_its_organization_s_alone",),
+    ),
+    _back("sql-relief-once", "A write-off is relieved or taken back once.",
+          "    if new.kind in ('reversal', 'relief') and exists (", "    if false and exists (", "relief twice"),
+    _back("sql-part-taken-back-whole", "Relief and recoveries are taken back whole.",
+          "    if new.kind in ('relief-taken-back', 'recovery-taken-back') and not exists (",
+          "    if false and not exists (", "relief taken back in part"),
+    _back("sql-recovered-no-more", "No more comes in than was given up.",
+          "    if sums.recovered > sums.given_up then\n", "    if false then\n", "more recovered than given up"),
+    _back("sql-part-taken-back-once", "A recovery is taken back once.",
+          "    where kind in ('reversal', 'relief-taken-back', 'recovery-taken-back');\n",
+          "    where kind in ('reversal', 'relief-taken-back');\n", "a recovery taken back twice"),
+    _back("sql-payout-taken-back-once", "A payout is taken back once.",
+          "    constraint payout_taken_back unique (organization, payout)\n",
+          "    constraint payout_taken_back unique (organization, payout, id)\n", "a payout taken back twice"),
+    _back("sql-kept-taken-back-whole", "Kept credit is taken back whole.",
+          "    if new.kind = 'taken-back' and not exists (", "    if false and not exists (",
+          "kept credit taken back in part"),
+    _back("sql-kept-names", "What takes kept credit back names it.",
+          "check ((kind = 'taken-back') = (undoes is not null))", "check (true)", "kept credit taken back as nothing"),
+    _back("sql-bounced-whole", "A refund comes back whole.",
+          "          and r.payment = new.payment and r.currency = new.currency and r.amount = new.amount)\n",
+          "          and r.payment = new.payment)\n", "a refund bounced in part"),
+    _back("sql-bounced-names", "What comes back names its refund.",
+          "check ((kind = 'bounced') = (undoes is not null))", "check (true)", "a refund bounced without a name"),
+    _back("sql-bounced-once", "A refund comes back once.",
+          "create unique index refund_bounced on refunds (undoes, organization) where undoes is not null;\n", "",
+          "a refund bounced twice"),
+    Removal(
+        "relief-repaid",
+        "Relief that was repaid stays.",
+        "services/invoicing/undoing.py",
+        "    if repaid <= left:\n",
+        "    if True:\n",
+        (TAKING_BACK + "test_a_recovery_is_taken_back_with_the_relief_that_it_repaid",),
+    ),
+    Removal(
+        "recovery-newest-first",
+        "Recoveries whose tax was repaid are taken back newest first.",
+        "services/invoicing/undoing.py",
+        '    if all(each["draft"] is None for each in later):\n',
+        "    if True:\n",
+        (TAKING_BACK + "test_a_recovery_is_taken_back_with_the_relief_that_it_repaid",),
+    ),
+    Removal(
+        "kept-credit-still-there",
+        "Kept credit that was used is not unapplied again.",
+        "services/invoicing/undoing.py",
+        '    there = min(balance, int(row["to_credit"]))\n',
+        "    there = balance\n",
+        (TAKING_BACK + "test_kept_credit_that_went_back_is_not_unapplied_again",),
+    ),
+    Removal(
+        "recovered-stays-given-up",
+        "A write-off is not reversed beneath what came in for it.",
+        "services/invoicing/write_offs.py",
+        "    if recovered > left:\n",
+        "    if False:\n",
+        (TAKING_BACK + "test_a_write_off_that_was_recovered_is_not_reversed_beneath_it",),
+    ),
+    Removal(
+        "reversal-keeps-its-day",
+        "A reversal that is tried again keeps its day.",
+        "services/invoicing/posting_requests.py",
+        '    return date.fromisoformat(orjson.loads(row["value"])["effective_on"])\n',
+        "    return None\n",
+        (TAKING_BACK + "test_a_reversal_that_is_tried_again_keeps_its_day",),
     ),
 ]  # fmt: skip
