@@ -21,6 +21,7 @@ from libs.common.outbox import put
 from services.invoicing import announcing, domain, entries, invoice_store, payment_store, posting_store
 from services.invoicing.asking import CREATED, OK, Done
 from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
+from services.invoicing.business_events import Owed
 from services.invoicing.cash_standing import CashTax, cash_tax
 from services.invoicing.discounting import Cause, Discounted, lose, store_discounts, take_where_short
 from services.invoicing.domain import Standing
@@ -59,6 +60,7 @@ class Plan:
 async def plan_allocations(
     connection: Connection,
     organization: str,
+    ledger: str,
     currency: str,
     customer: UUID | None,
     wishes: Sequence[AllocationWish],
@@ -74,6 +76,9 @@ async def plan_allocations(
         row = rows.get(key)
         if row is None:
             return reject("unknown-invoice", errors=[Fault(f"{at}/invoice_id", "is no invoice")])
+        if row["ledger"] != ledger:
+            fault = Fault(f"{at}/invoice_id", f"is of ledger {row['ledger']}, the money is of {ledger}")
+            return reject("ledger-differs", errors=[fault], ledger=row["ledger"])
         if row["currency"] != currency:
             return reject("currency-mismatch", errors=[Fault(at, f"is in {row['currency']}, the money in {currency}")])
         if customer is not None and row["customer"] != customer:
@@ -106,8 +111,8 @@ async def allocate(
     if row is None:
         return reject("unknown-payment", payment=str(payment))
     plan = await plan_allocations(
-        connection, organization, row["currency"], row["customer"], wishes, int(row["unapplied"])
-    )  # fmt: skip
+        connection, organization, row["ledger"], row["currency"], row["customer"], wishes, int(row["unapplied"])
+    )
     if isinstance(plan, Rejection):
         return plan
     customers = {each["customer"] for each in plan.rows.values()}
@@ -180,26 +185,28 @@ async def unallocate(
     after = domain.unallocate(standing_of(invoice), amount)
     if isinstance(after, Rejection):
         return after
-    stands = Standing(domain.status_of(after, False, False), after, ISO_4217[row["currency"]])
+    owed_in, paid = ISO_4217[invoice["currency"]], None if known["paid"] is None else int(known["paid"])
+    stands = Standing(domain.status_of(after, False, False), after, owed_in)
     undoing = AllocationRow(
-        organization, new_id(), "payment", payment, known["invoice"], amount, on, allocation, now
-    )  # fmt: skip
+        organization, new_id(), "payment", payment, known["invoice"], amount, on, allocation, now, paid
+    )
+    owed = Owed("receivable", str(invoice["customer"]), amount, owed_in, paid)
     placed = {
         **dict(row),
-        "allocated": int(row["allocated"]) - amount,
-        "unapplied": int(row["unapplied"]) + amount,
+        "allocated": int(row["allocated"]) - owed.money,
+        "unapplied": int(row["unapplied"]) + owed.money,
         "reason": "it was taken off its invoice by hand",
         "posting": "requested",
         "version": row["version"] + 1,
     }
     key = BooksKey(organization, row["ledger"], row["currency"], on)
-    books = await bookkeeping_for(connection, [key])
+    books = await bookkeeping_for(connection, [key, key._replace(currency=owed_in.code)])
     of = organization, known["invoice"]
     tax = await cash_tax(connection, books, [invoice])
     if (waits := tax.unknown([of])) is not None:
         return waits
     due = tax.due(of, standing_of(invoice).amounts, after)
-    draft = entries.unallocation_entry(row, invoice["customer"], amount, invoice["number"], on, books.books(key), due)
+    draft = entries.unallocation_entry(row, owed, invoice["number"], on, books.books(key), due)
     if isinstance(draft, Rejection):
         return draft
     wish = await money_wish(connection, row, f"unallocation/{undoing.id}", now, draft, [payment_posting(row)])
@@ -212,7 +219,7 @@ async def unallocate(
     await store_standings(connection, standings)
     await payment_store.insert_allocations(connection, [undoing, *(each.allocation for each in lost)])
     await want(connection, [prepare(wish, books), *(each.posting for each in lost)], now)
-    return Done(allocation_words(undoing._asdict(), row["currency"]), OK)
+    return Done(allocation_words(undoing._asdict(), owed_in.code, row["currency"]), OK)
 
 
 async def apply_credit(
@@ -239,7 +246,7 @@ async def apply_credit(
         fault = Fault("/amount", f"is {given}, the credit is {there}")
         return reject("customer-credit-exceeded", errors=[fault], amount=given, balance=there)
     wishes = wishes or _oldest_first(held, organization, named, left)
-    plan = await plan_allocations(connection, organization, currency.code, customer, wishes, left)
+    plan = await plan_allocations(connection, organization, ledger, currency.code, customer, wishes, left)
     if isinstance(plan, Rejection):
         return plan
     if not plan.amount:

@@ -14,12 +14,15 @@ from services.invoicing.dunning_api import DunningApi
 from services.invoicing.follow_up_api import FollowUpApi
 from services.invoicing.invoice_api import InvoiceApi
 from services.invoicing.issuing import IssueQueue
+from services.invoicing.money_api import MoneyApi
+from services.invoicing.money_back_api import MoneyBackApi
 from services.invoicing.parked_api import ParkedApi
 from services.invoicing.parking import Apply
 from services.invoicing.payment_api import PaymentApi
 from services.invoicing.posting_api import PostingApi
 from services.invoicing.recurring_api import RecurringApi
 from services.invoicing.settlement_api import SettlementApi
+from services.invoicing.taking_back_api import TakingBackApi
 from services.invoicing.tax_api import TaxApi
 from services.invoicing.tie_out_api import TieOutApi
 from services.invoicing.webhook_api import WebhookApi
@@ -42,6 +45,9 @@ class InvoicingApi:
         InvoiceApi(tools, queue).add_to(app)
         CreditNoteApi(tools).add_to(app)
         PaymentApi(tools).add_to(app)
+        MoneyApi(tools).add_to(app)
+        MoneyBackApi(tools).add_to(app)
+        TakingBackApi(tools).add_to(app)
         RecurringApi(tools).add_to(app)
         SettlementApi(tools).add_to(app)
         PostingApi(tools).add_to(app)

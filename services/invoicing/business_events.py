@@ -35,11 +35,21 @@ class Place:
 
 @value(frozen=True, slots=True)
 class Owed:
-    """An amount under a role that names a party: on an invoice, not placed yet, ours to give back, or promised."""
+    """An amount under a role that names a party: on an invoice, not placed yet, ours to give back, or promised.
+
+    On an invoice in another `currency` than the event's, `paid` is what of the event's money it is.
+    """
 
     role: Role
     party: str
     amount: int
+    currency: Currency | None = None
+    paid: int | None = None
+
+    @property
+    def money(self) -> int:
+        """The amount in the event's currency."""
+        return self.amount if self.paid is None else self.paid
 
 
 @value(frozen=True, slots=True)
@@ -102,9 +112,11 @@ class Receipt:
 
 @value(frozen=True, slots=True)
 class MoneyBack:
-    """Money that goes back to who paid it, from where it was (`allocating.unwind`), and what that costs on top."""
+    """Money that goes back to who paid it, from where it was (`allocating.unwind`), and what that costs on top; at the
+    rate that the payment `stated`, where it was on invoices in another currency."""
 
     place: Place
     sources: Sequence[Owed]
     fee: int = 0
     due: Sequence[Part] = ()
+    stated: Rate | None = None

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from libs.common.money import Currency, Rounding, round_ratio
 from libs.common.values import value
+from services.invoicing.arithmetic import Totals
 from services.invoicing.drafts import TaxTerms
 from services.invoicing.entry_drafts import Part
 
@@ -73,3 +74,19 @@ def tax_parts(before: TaxStanding, after: TaxStanding) -> list[Part]:
         parts.append(Part("tax-due", due, old.currency, tax=old.terms))
         parts.append(Part("tax-not-yet-due", old.amount - new.amount - due, old.currency, tax=old.terms))
     return parts
+
+
+def tax_inside(totals: Totals, amount: int, before: int = 0) -> tuple[TaxRow, ...]:
+    """The tax in `amount` of an invoice (a write-off, a recovery), `before` having been taken already, row by row.
+
+    Cumulative, so that the parts of an invoice have all of its tax between them.
+    """
+    assert 0 < amount <= totals.total - before, f"{amount} of {totals.total - before}"
+
+    def so_far(tax: int, part: int) -> int:
+        return round_ratio(tax * part, totals.total, Rounding.HALF_UP)
+
+    return tuple(
+        TaxRow(row.terms, so_far(row.amount, before + amount) - so_far(row.amount, before), totals.currency)
+        for row in totals.taxes
+    )

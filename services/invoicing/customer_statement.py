@@ -22,6 +22,7 @@ _PURPOSES: Final = {
     "refund": "refund",
     "returned": "returned-payment",
     "dispute_opened": "dispute",
+    "refund_bounced": "refund-bounced",
     "dispute_won": "dispute-won",
     "withheld": "tax-withheld",
     "withheld_taken_back": "tax-withheld-taken-back",

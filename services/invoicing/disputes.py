@@ -1,38 +1,19 @@
 """How disputes end. Lost: the money stays away, and so does what it had settled. Won: it comes back to where it was.
 
-the dispute's own record of where the money was, what is open there now -> put_back: on its invoices as far as they
-are open, in the customer's credit, unapplied; what finds its place taken is unapplied, with the reason
-payment, invoices, allocations, credit, discounts that are in time again, postings: in one transaction
+What comes back goes where `coming_back` says: the dispute's own record of where the money was is its guide.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
-from uuid import UUID
+from typing import Literal
 
-from libs.common.clock import derived_id
 from libs.common.db import Connection
-from libs.common.errors import Rejection
-from libs.common.money import ISO_4217, to_text
-from libs.common.outbox import put
-from services.invoicing import announcing, domain, entries, invoice_store, payment_store, settlement_store
-from services.invoicing.allocating import Kept, put_back
-from services.invoicing.allocations import money_wish, payment_posting
+from libs.common.errors import Fault, Rejection
+from services.invoicing import payment_store, settlement_store
 from services.invoicing.asking import OK, Done
-from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
-from services.invoicing.business_events import MoneyBack, Occasion, Owed
-from services.invoicing.cash_standing import CashTax, cash_tax
-from services.invoicing.discounting import Cause, Discounted, store_discounts, take_where_short
-from services.invoicing.domain import Standing
-from services.invoicing.entry_drafts import Part
-from services.invoicing.invoice_store import InvoiceKey
-from services.invoicing.invoices import standing_of
-from services.invoicing.payment_store import AllocationRow
-from services.invoicing.payments import changed_row, store_standings
-from services.invoicing.posting_requests import prepare, want
+from services.invoicing.coming_back import ComingBack, come_back
 from services.invoicing.rejections import reject
-from services.invoicing.rows import Row
+from services.invoicing.words import amount_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,149 +30,28 @@ class DisputeEnd:
 
 
 async def end_dispute(connection: Connection, end: DisputeEnd, now: datetime) -> Done | Rejection:
-    """Ends a dispute once; one that has ended is told as it ended."""
+    """Ends a dispute once; one that has ended so is told so, one that ended in another way is `dispute-settled`."""
     dispute = await payment_store.lock_dispute(connection, end.organization, end.provider, end.dispute_id)
     if dispute is None:
         return reject("unknown-dispute", dispute_id=end.dispute_id)
+    if dispute["status"] == end.status:
+        return Done({"id": dispute["id"], "status": end.status}, OK)
     if dispute["status"] != "opened":
-        return Done({"id": dispute["id"], "status": dispute["status"]}, OK)
+        return reject("dispute-settled", f"It was {dispute['status']}.", status=dispute["status"])
+    if end.fee > int(dispute["fee"]):
+        given, taken = (amount_text(fee, dispute["currency"]) for fee in (end.fee, dispute["fee"]))
+        return reject("fee-exceeds-dispute", errors=[Fault("/fee", f"is {given}, {taken} was taken")], fee=given,
+                      taken=taken)  # fmt: skip
     if end.status == "won":
-        refused = await _won(connection, dispute, end, now)
-        if refused is not None:
-            return refused
+        was_on = await settlement_store.dispute_allocations(connection, end.organization, dispute["id"])
+        back = ComingBack(
+            organization=end.organization, event="dispute_won", document=dispute, taken=was_on,
+            said=(f"Dispute {end.dispute_id} of payment ", " won"), short="a won dispute",
+            purpose=f"dispute_won/{dispute['id']}", name=f"won/{dispute['id']}", on=end.on, created_at=end.created_at,
+            fee=end.fee,
+        )  # fmt: skip
+        kept = await come_back(connection, back, now)
+        if isinstance(kept, Rejection):
+            return kept
     await payment_store.settle_dispute(connection, end.organization, dispute["id"], end.status, end.on)
     return Done({"id": dispute["id"], "status": end.status}, OK)
-
-
-@dataclass(frozen=True, slots=True)
-class _Back:
-    """Where the money of a won dispute goes, and how everything stands afterwards."""
-
-    kept: Kept
-    sources: Sequence[Owed]
-    due: Sequence[Part]
-    allocations: Sequence[AllocationRow]
-    invoices: Mapping[InvoiceKey, Row]
-    standings: dict[InvoiceKey, Standing]
-
-    @property
-    def amount(self) -> int:
-        return self.kept.amount
-
-
-async def _won(connection: Connection, dispute: Row, end: DisputeEnd, now: datetime) -> Rejection | None:
-    row = await payment_store.lock_payment(connection, end.organization, dispute["payment"])
-    assert row is not None, "a dispute is of a payment"
-    currency = ISO_4217[row["currency"]]
-    key = BooksKey(end.organization, row["ledger"], row["currency"], end.on)
-    books = await bookkeeping_for(connection, [key])
-    taken = await settlement_store.dispute_allocations(connection, end.organization, dispute["id"])
-    keys = [(end.organization, each["invoice"]) for each in taken]
-    invoices = dict(await invoice_store.lock_invoices(connection, keys))
-    tax = await cash_tax(connection, books, invoices.values())
-    if (waits := tax.unknown(invoices)) is not None:
-        return waits
-    back = _back(row, dispute, taken, invoices, tax, end, now)
-    draft = entries.back_entry(
-        "dispute_won",
-        Occasion(f"Dispute {end.dispute_id} of payment {row['payment_id']} won", end.on, currency),
-        MoneyBack(
-            entries.place_of(row["account"], row["provider"], row["method"]), back.sources, end.fee, back.due
-        ),
-        books.books(key),
-    )  # fmt: skip
-    if isinstance(draft, Rejection):
-        return draft
-    wish = await money_wish(
-        connection, row, f"dispute_won/{dispute['id']}", end.created_at, draft, [payment_posting(row)]
-    )  # fmt: skip
-    cause = Cause(end.created_at, f"dispute_won/{dispute['id']}")
-    discounted = await take_where_short(connection, row, invoices, back.standings, tax, cause, end.on, now)
-    if isinstance(discounted, Rejection):
-        return discounted
-    await _store(connection, row, dispute, back, discounted)
-    await want(connection, [prepare(wish, books), *(each.posting for each in discounted)], now)
-    await put(connection, _facts(row, back, discounted, now))
-    return None
-
-
-def _back(
-    row: Row,
-    dispute: Row,
-    taken: Sequence[Row],
-    invoices: Mapping[InvoiceKey, Row],
-    tax: CashTax,
-    end: DisputeEnd,
-    now: datetime,
-) -> _Back:
-    """Puts the money back in memory."""
-    standings = {key: standing_of(invoice) for key, invoice in invoices.items()}
-    open_ = {
-        str(key[1]): domain.receivable(standing.status, standing.amounts) for key, standing in standings.items()
-    }  # fmt: skip
-    was = tuple((str(each["invoice"]), int(each["amount"])) for each in taken)
-    unknown = int(dispute["from_allocated"]) - sum(amount for _, amount in was)
-    kept = put_back(Kept(int(dispute["from_unapplied"]) + unknown, int(dispute["from_credit"]), was), open_)
-    due: list[Part] = []
-    owed: dict[str, int] = {}
-    allocations: list[AllocationRow] = []
-    for place, (invoice, amount) in enumerate(kept.allocations):
-        key = end.organization, UUID(invoice)
-        before = standings[key]
-        after = domain.allocate(before, amount)
-        assert not isinstance(after, Rejection), "no more comes back than is open"
-        due += tax.due(key, before.amounts, after)
-        standings[key] = Standing(domain.status_of(after, False, False), after, before.currency)
-        party = str(invoices[key]["customer"])
-        owed[party] = owed.get(party, 0) + amount
-        id_ = derived_id(end.created_at, end.organization, "invoicing", f"won/{dispute['id']}/{place}")
-        allocations.append(
-            AllocationRow(end.organization, id_, "payment", row["id"], key[1], amount, end.on, None, now)
-        )
-    sources = [Owed("receivable", party, amount) for party, amount in owed.items()]
-    if kept.unapplied:
-        sources.append(Owed("unapplied-receipts", entries.unapplied_party_of(row), kept.unapplied))
-    if kept.credit:
-        sources.append(Owed("customer-credit", str(row["customer"]), kept.credit))
-    settled = {(end.organization, UUID(invoice)) for invoice, _ in kept.allocations}
-    return _Back(kept, sources, due, allocations, invoices, {key: standings[key] for key in settled})
-
-
-async def _store(connection: Connection, row: Row, dispute: Row, back: _Back, discounted: Sequence[Discounted]) -> None:
-    kept, currency = back.kept, ISO_4217[row["currency"]]
-    moved = kept.unapplied - int(dispute["from_unapplied"])
-    said = to_text(moved, currency.exponent)
-    placing = {
-        **dict(row),
-        "allocated": int(row["allocated"]) + sum(amount for _, amount in kept.allocations),
-        "unapplied": int(row["unapplied"]) + kept.unapplied,
-        "to_credit": int(row["to_credit"]) + kept.credit,
-        "refunded": int(row["refunded"]) - back.amount,
-        "reason": f"{said} of a won dispute found its invoices settled" if moved else row["reason"],
-        "posting": "requested",
-    }
-    await payment_store.store_placing(connection, row["organization"], row["id"], placing)
-    await store_discounts(connection, discounted)
-    await store_standings(connection, back.standings)
-    await payment_store.insert_allocations(
-        connection, [*back.allocations, *(each.allocation for each in discounted)]
-    )  # fmt: skip
-    if kept.credit:
-        credit_key = row["organization"], row["ledger"], row["customer"], row["currency"]
-        await payment_store.move_credit(connection, {credit_key: kept.credit})
-
-
-def _facts(row: Row, back: _Back, discounted: Sequence[Discounted], now: datetime) -> list[Any]:
-    amounts: dict[InvoiceKey, int] = {}
-    for each in back.allocations:
-        key = each.organization, each.invoice
-        amounts[key] = amounts.get(key, 0) + each.amount
-    after = {key: changed_row(back.invoices[key], standing) for key, standing in back.standings.items()}
-    facts = [
-        announcing.invoice_changed("paid", after[key], now, amount, payment_id=row["id"])
-        for key, amount in amounts.items()
-    ]
-    for taken in discounted:
-        told = after[taken.row.organization, taken.row.invoice]
-        facts.append(announcing.invoice_changed("credited", told, now, taken.row.total, credit_note_id=None))
-    return facts

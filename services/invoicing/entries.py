@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from libs.common.errors import Rejection
+from libs.common.journal import Rate
 from libs.common.money import ISO_4217, Currency
 from services.invoicing import posting_rules
 from services.invoicing.arithmetic import Totals
@@ -26,6 +27,8 @@ from services.invoicing.business_events import (
 from services.invoicing.cash_basis import TaxRow, TaxStanding
 from services.invoicing.entry_drafts import Books, EntryDraft, Part
 from services.invoicing.rows import Row
+
+__all__ = ["Placed"]
 
 Answer = EntryDraft | Rejection
 AnyBooks = Books | Rejection
@@ -56,17 +59,23 @@ def issue_entry(totals: Totals, customer: UUID, number: str, issued_on: date, bo
     return posting_rules.issue(IssuedInvoice(number, str(customer), issued_on, totals), books)
 
 
-def payment_entry(
-    row: Row,
-    placed: Sequence[tuple[UUID, int]],
-    parties: Sequence[UUID],
-    books: AnyBooks,
-    due: Sequence[Part] = (),
-) -> Answer:
-    """A payment of `row` came in and settled `placed` (invoice, amount), each owed by the party beside it.
+def stated_of(payment: Row) -> Rate | None:
+    """The rate that a payment states between its currency and its invoices'."""
+    if payment["stated_rate"] is None:
+        return None
+    return Rate(payment["stated_base"], payment["stated_counter"], f"{payment['stated_rate']:f}")
 
-    `due` is the tax that this makes due, on cash basis.
-    """
+
+def owed_currency(payment: Row) -> Currency:
+    """The currency of the invoices that a payment settles: its own, or the other one of the rate that it states."""
+    if payment["stated_rate"] is None:
+        return ISO_4217[payment["currency"]]
+    here, pair = payment["currency"], (payment["stated_base"], payment["stated_counter"])
+    return ISO_4217[pair[1] if pair[0] == here else pair[0]]
+
+
+def payment_entry(row: Row, placed: Sequence[Placed], books: AnyBooks, due: Sequence[Part] = ()) -> Answer:
+    """A payment of `row` came in and settled `placed`. `due` is the tax that this makes due, on cash basis."""
     if isinstance(books, Rejection):
         return books
     currency = ISO_4217[row["currency"]]
@@ -75,13 +84,12 @@ def payment_entry(
         place=place_of(row["account"], row["provider"], row["method"]),
         amount=int(row["amount"]),
         fee=int(row["fee"]),
-        placed=[
-            Placed(str(party), amount, currency) for (_, amount), party in zip(placed, parties, strict=True)
-        ],
+        placed=placed,
         unapplied=int(row["unapplied"]),
         unapplied_party=unapplied_party(customer, payment) if row["unapplied"] else None,
         to_credit=int(row["to_credit"]),
         credit_party=str(customer) if row["to_credit"] else None,
+        stated=stated_of(row),
         due=due,
     )  # fmt: skip
     occasion = Occasion(f"Payment {row['payment_id']}", row["received_on"], currency)
@@ -99,14 +107,14 @@ def allocation_entry(
 
 
 def unallocation_entry(
-    payment: Row, customer: UUID, amount: int, number: str, on: date, books: AnyBooks, due: Sequence[Part] = ()
+    payment: Row, owed: Owed, number: str, on: date, books: AnyBooks, due: Sequence[Part] = ()
 ) -> Answer:
-    """What settled an invoice is unapplied again, and the invoice is open."""
+    """What settled an invoice is unapplied again, and the invoice is open (`owed`)."""
     if isinstance(books, Rejection):
         return books
-    target = Owed("unapplied-receipts", unapplied_party_of(payment), amount)
+    target = Owed("unapplied-receipts", unapplied_party_of(payment), owed.money)
     return posting_rules.unallocation(
-        _occasion(payment, f"off invoice {number}", on), str(customer), target, books, due
+        _occasion(payment, f"off invoice {number}", on), owed, target, books, due, stated_of(payment)
     )
 
 
@@ -136,7 +144,7 @@ def credit_taken_back_entry(
     if isinstance(books, Rejection):
         return books
     target = Owed("customer-credit", str(customer), amount)
-    return posting_rules.unallocation(occasion, str(customer), target, books, due)
+    return posting_rules.unallocation(occasion, Owed("receivable", str(customer), amount), target, books, due)
 
 
 def kept_as_credit_entry(payment: Row, amount: int, on: date, books: AnyBooks) -> Answer:
@@ -176,7 +184,7 @@ def discount_entry(event: str, note: CreditNote, books: AnyBooks) -> Answer:
 
 
 def back_entry(event: str, occasion: Occasion, back: MoneyBack, books: AnyBooks) -> Answer:
-    """Money went back: `event` is refund, returned, dispute_opened or dispute_won."""
+    """Money went back: `event` is refund, returned, dispute_opened, dispute_won or refund_bounced."""
     if isinstance(books, Rejection):
         return books
     rules = {
@@ -184,6 +192,7 @@ def back_entry(event: str, occasion: Occasion, back: MoneyBack, books: AnyBooks)
         "returned": posting_rules.returned,
         "dispute_opened": posting_rules.dispute_opened,
         "dispute_won": posting_rules.dispute_won,
+        "refund_bounced": posting_rules.refund_bounced,
     }
     return rules[event](occasion, back, books)
 

@@ -108,7 +108,7 @@ class InvoiceApi:
         return {
             **told,
             "dunning_level": row["dunning_level"],
-            "allocations": [allocation_words(each, row["currency"]) for each in placed],
+            "allocations": [allocation_words(each, row["currency"], each["paid_currency"]) for each in placed],
             "settlements": [settlement_words(each, row["currency"]) for each in settlements],
             "early_payment": None if terms is None else invoice_terms_words(terms, row["currency"]),
             "document_hash": hashed.hex() if hashed is not None else None,

@@ -14,7 +14,7 @@ from libs.common.clock import new_id
 from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
 from libs.common.money import ISO_4217, to_text
-from services.invoicing import entries, payment_store
+from services.invoicing import entries, payment_store, settlement_store
 from services.invoicing.allocations import money_wish, payment_posting
 from services.invoicing.asking import OK, Done
 from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
@@ -67,7 +67,8 @@ async def keep(connection: Connection, row: Row, amount: int | None, on: date, n
     draft = entries.kept_as_credit_entry(row, wanted, on, books.books(key))
     if isinstance(draft, Rejection):
         return draft
-    wish = await money_wish(connection, row, f"kept_as_credit/{new_id()}", now, draft, [payment_posting(row)])
+    kept = new_id()
+    wish = await money_wish(connection, row, f"kept_as_credit/{kept}", now, draft, [payment_posting(row)])
     after = {
         **dict(row),
         "unapplied": unapplied - wanted,
@@ -77,6 +78,9 @@ async def keep(connection: Connection, row: Row, amount: int | None, on: date, n
         "version": row["version"] + 1,
     }
     await payment_store.store_placing(connection, row["organization"], row["id"], after)
+    await settlement_store.insert_kept_credit(
+        connection, [row["organization"], kept, row["id"], "kept", wanted, on, None, now]
+    )
     credit_key = row["organization"], row["ledger"], row["customer"], row["currency"]
     await payment_store.move_credit(connection, {credit_key: wanted})
     await want(connection, [prepare(wish, books)], now)

@@ -76,9 +76,17 @@ async def read_write_off(connection: Connection, organization: str, write_off: U
 
 
 async def is_write_off_undone(connection: Connection, organization: str, write_off: UUID) -> bool:
-    """Whether a write-off was taken back; its invoice is held by the caller."""
+    """Whether something that names this row stands: the reversal or relief of a write-off, or what took one of what
+    became of it back. Its invoice is held by the caller."""
     undone: bool = await connection.fetchval(
-        "select exists (select 1 from write_offs where organization = $1 and undoes = $2)", organization, write_off
+        """
+        select exists (
+            select 1 from write_offs w
+            where w.organization = $1 and w.undoes = $2
+              and not exists (select 1 from write_offs u where u.organization = $1 and u.undoes = w.id))
+        """,
+        organization,
+        write_off,
     )
     return undone
 
@@ -121,6 +129,7 @@ async def tax_drafts(
         select p.draft, null from write_offs w
         join postings p on p.organization = w.organization and p.document = 'write-off/' || w.id::text
         where $3 = 'invoice' and w.organization = $1 and w.invoice = $2 and p.state <> 'withdrawn'
+          and w.kind in ('write-off', 'reversal')
         """,
         organization,
         document,
@@ -133,8 +142,10 @@ async def written_off_sums(connection: Connection, organization: str, invoice: U
     """What was claimed back and what came in of an invoice's write-offs."""
     row = await connection.fetchrow(
         """
-        select coalesce(sum(amount) filter (where kind = 'relief'), 0) as relief,
-               coalesce(sum(amount) filter (where kind = 'recovery'), 0) as recovery
+        select coalesce(sum(amount) filter (where kind = 'relief'), 0)
+                   - coalesce(sum(amount) filter (where kind = 'relief-taken-back'), 0) as relief,
+               coalesce(sum(amount) filter (where kind = 'recovery'), 0)
+                   - coalesce(sum(amount) filter (where kind = 'recovery-taken-back'), 0) as recovery
         from write_offs where organization = $1 and invoice = $2
         """,
         organization,
@@ -142,6 +153,24 @@ async def written_off_sums(connection: Connection, organization: str, invoice: U
     )
     assert row is not None, "a sum is always there"
     return {"relief": int(row["relief"]), "recovery": int(row["recovery"])}
+
+
+async def standing_recoveries(connection: Connection, organization: str, invoice: UUID) -> list[asyncpg.Record]:
+    """What came in for an invoice's write-offs and was not taken back, oldest first, with the decision by which relief
+    was repaid for it, where some was."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select w.id, w.amount, w.on_date, p.draft from write_offs w
+        left join postings p on p.organization = w.organization and p.document = 'write-off/' || w.id::text
+            and p.purpose = 'relief_repaid'
+        where w.organization || '' = $1 and w.invoice = $2 and w.kind = 'recovery'
+          and not exists (select 1 from write_offs u where u.organization = w.organization and u.undoes = w.id)
+        order by w.created_at, w.id
+        """,
+        organization,
+        invoice,
+    )
+    return rows
 
 
 async def given_up_before(

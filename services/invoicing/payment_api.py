@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -13,24 +13,24 @@ from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_curs
 from libs.common.db import Connection, transaction
 from libs.common.errors import Fault, Problem, Rejection
 from libs.common.http import App, requires, router
-from libs.common.money import ISO_4217, Currency, to_minor
+from libs.common.journal import Rate
+from libs.common.money import ISO_4217, Currency
 from services.invoicing import allocations, invoice_store, payments, receivable_reads, refunds
 from services.invoicing.allocations import AllocationWish
+from services.invoicing.asked_amounts import fee_of, minor_of, minor_where_given
 from services.invoicing.asking import CREATED, Done, outcome_of
-from services.invoicing.bodies import (
-    SHORT_AMOUNTS,
-    AllocationBody,
-    ApplyCreditBody,
-    PaymentBody,
-    RefundBody,
-)
+from services.invoicing.bodies import SHORT_AMOUNTS
 from services.invoicing.catalog_store import ledger_terms
 from services.invoicing.customers import find_customers
 from services.invoicing.domain import Posting
+from services.invoicing.exchanging import pair_of
+from services.invoicing.money_bodies import AllocationBody, ApplyCreditBody, PaymentBody, RefundBody, SettledBody
+from services.invoicing.money_words import kept_credit_words
 from services.invoicing.payments import ReceivedPayment
 from services.invoicing.receivable_reads import as_reader
 from services.invoicing.refunds import BackWish
 from services.invoicing.rejections import reject
+from services.invoicing.rows import Row
 from services.invoicing.wished import wish_response
 from services.invoicing.words import money_back_words, payment_words
 from services.invoicing.writing import PREFIX, Asked, Tools, Write, add_write
@@ -78,10 +78,12 @@ class PaymentApi:
             row = await receivable_reads.read_payment(connection, organization, id)
             placed = await receivable_reads.list_allocations(connection, organization, source_id=id)
             backs = await receivable_reads.list_money_back(connection, organization, id)
+            kept = await receivable_reads.list_kept(connection, organization, id)
         if row is None:
             raise Problem(404, "unknown-payment", "There is no such payment.", facts={"payment": str(id)})
         money_back = [money_back_words(each, row["currency"]) for each in backs]
-        return {**payment_words(row, placed), "money_back": money_back}
+        kept_as_credit = [kept_credit_words(each, row["currency"]) for each in kept]
+        return {**payment_words(row, placed), "money_back": money_back, "kept_as_credit": kept_as_credit}
 
     async def list(
         self, caller: Reads, customer: UUID | None = None, posting: Posting | None = None,
@@ -134,15 +136,18 @@ async def _received(connection: Connection, asked: Asked) -> ReceivedPayment | R
     currency = await _currency(connection, asked, first, ledger)
     if isinstance(currency, Rejection):
         return currency
+    stated = _stated(body, first, currency)
+    if isinstance(stated, Rejection):
+        return stated
     customer = await _customer(connection, asked)
-    amount, fee = _minor(body.amount, currency, "/amount"), _fee(body.fee, currency)
-    on_invoices = _on_invoices(body, currency)
-    for each in (customer, amount, fee, on_invoices):
+    amount, fee = minor_of(body.amount, currency, "/amount"), fee_of(body.fee, currency)
+    placed = _on_invoices(body, currency, currency if stated is None or first is None else ISO_4217[first["currency"]])
+    for each in (customer, amount, fee, placed):
         if isinstance(each, Rejection):
             return each
     assert isinstance(amount, int)
     assert isinstance(fee, int)
-    assert isinstance(on_invoices, tuple)
+    assert isinstance(placed, _OnInvoices)
     return ReceivedPayment(
         organization=asked.organization,
         ledger=ledger,
@@ -158,12 +163,28 @@ async def _received(connection: Connection, asked: Asked) -> ReceivedPayment | R
         account=body.account,
         reference=body.reference,
         client_ref=body.client_ref,
-        on_invoices=on_invoices,
+        on_invoices=placed.wishes,
+        paid=placed.paid,
+        stated=stated,
     )
 
 
+def _stated(body: PaymentBody, first: Row | None, currency: Currency) -> Rate | Rejection | None:
+    """The rate between the payment and the invoices that it names; one without the other is refused."""
+    if body.rate is None:
+        return None
+    if first is None:
+        return reject("rate-without-invoice", errors=[Fault("/rate", "is stated, and no invoice is named")])
+    stated = Rate(body.rate.base, body.rate.counter, body.rate.rate)
+    return pair_of(stated, currency, ISO_4217[first["currency"]]) or stated
+
+
 async def _currency(connection: Connection, asked: Asked, first: Any, ledger: str) -> Currency | Rejection:
-    code = asked.body.currency or (first["currency"] if first is not None else None)
+    """The payment's currency: as it says, the other one of its rate, its invoice's, or the ledger's own."""
+    body: PaymentBody = asked.body
+    code = body.currency or (first["currency"] if first is not None else None)
+    if body.currency is None and body.rate is not None:
+        code = body.rate.counter if code == body.rate.base else body.rate.base
     if code is None:
         key = asked.organization, ledger
         code = (await ledger_terms(connection, [key]))[key].functional_currency
@@ -184,38 +205,44 @@ async def _customer(connection: Connection, asked: Asked) -> UUID | Rejection | 
     return customer
 
 
-def _on_invoices(body: PaymentBody, currency: Currency) -> tuple[tuple[UUID, int | None], ...] | Rejection:
+class _OnInvoices(NamedTuple):
+    """Where a payment goes by hand; `paid` beside each is what of the payment it is, where that is said."""
+
+    wishes: tuple[tuple[UUID, int | None], ...]
+    paid: tuple[int | None, ...] = ()
+
+
+def _on_invoices(body: PaymentBody, currency: Currency, owed: Currency) -> _OnInvoices | Rejection:
+    """`owed` is the invoices' currency."""
     if body.invoice_id is not None and body.allocations:
         return reject(
             "allocated-twice", errors=[Fault("/allocations", "stand beside invoice_id; give one or the other")]
         )
     if body.invoice_id is not None:
-        return ((body.invoice_id, None),)
-    wishes = _wishes(body.allocations, currency)
-    return wishes if isinstance(wishes, Rejection) else tuple((wish.invoice, wish.amount) for wish in wishes)
+        return _OnInvoices(((body.invoice_id, None),))
+    wishes = _wishes(body.allocations, owed)
+    if isinstance(wishes, Rejection):
+        return wishes
+    paid: list[int | None] = []
+    for place, each in enumerate(body.allocations):
+        if each.paid is not None and (body.rate is None or each.amount is None):
+            said = "goes with an amount of an invoice in another currency, at the rate that is stated"
+            return reject("paid-without-rate", errors=[Fault(f"/allocations/{place}/paid", said)])
+        own = minor_where_given(each.paid, currency, f"/allocations/{place}/paid")
+        if isinstance(own, Rejection):
+            return own
+        paid.append(own)
+    return _OnInvoices(tuple((wish.invoice, wish.amount) for wish in wishes), tuple(paid))
 
 
-def _wishes(bodies: Sequence[AllocationBody], currency: Currency) -> list[AllocationWish] | Rejection:
+def _wishes(bodies: Sequence[AllocationBody | SettledBody], currency: Currency) -> list[AllocationWish] | Rejection:
     wishes: list[AllocationWish] = []
     for place, each in enumerate(bodies):
-        amount = None if each.amount is None else _minor(each.amount, currency, f"/allocations/{place}/amount")
+        amount = minor_where_given(each.amount, currency, f"/allocations/{place}/amount")
         if isinstance(amount, Rejection):
             return amount
         wishes.append(AllocationWish(each.invoice_id, amount))
     return wishes
-
-
-def _minor(text: str, currency: Currency, pointer: str) -> int | Rejection:
-    minor = to_minor(text, currency.exponent)
-    if isinstance(minor, str):
-        return reject(minor, errors=[Fault(pointer, f"is {text[:60]}")], currency=currency.code)
-    return minor
-
-
-def _fee(text: str | None, currency: Currency) -> int | Rejection:
-    if text is None or not text.strip("0."):
-        return 0
-    return _minor(text, currency, "/fee")
 
 
 async def _allocate(connection: Connection, asked: Asked) -> Done | Rejection:
@@ -223,7 +250,7 @@ async def _allocate(connection: Connection, asked: Asked) -> Done | Rejection:
     row = await receivable_reads.read_payment(connection, asked.organization, asked.ids["id"])
     if row is None:
         return reject("unknown-payment", payment=str(asked.ids["id"]))
-    amount = None if body.amount is None else _minor(body.amount, ISO_4217[row["currency"]], "/amount")
+    amount = minor_where_given(body.amount, ISO_4217[row["currency"]])
     if isinstance(amount, Rejection):
         return amount
     wish = AllocationWish(body.invoice_id, amount)
@@ -236,7 +263,7 @@ async def _refund(connection: Connection, asked: Asked) -> Done | Rejection:
     row = await receivable_reads.read_payment(connection, asked.organization, asked.ids["id"])
     if row is None:
         return reject("unknown-payment", payment=str(asked.ids["id"]))
-    amount = None if body.amount is None else _minor(body.amount, ISO_4217[row["currency"]], "/amount")
+    amount = minor_where_given(body.amount, ISO_4217[row["currency"]])
     if isinstance(amount, Rejection):
         return amount
     wish = BackWish(
@@ -261,7 +288,7 @@ async def _apply_credit(connection: Connection, asked: Asked) -> Done | Rejectio
     if currency is None:
         return reject("unknown-currency", errors=[Fault("/currency", f"is {body.currency}")])
     wishes = _wishes(body.allocations, currency)
-    amount = None if body.amount is None else _minor(body.amount, currency, "/amount")
+    amount = minor_where_given(body.amount, currency)
     if isinstance(wishes, Rejection):
         return wishes
     if isinstance(amount, Rejection):

@@ -9,7 +9,6 @@ The amounts' text becomes minor units here; what is no amount of the currency is
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime
-from typing import Final
 
 from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
@@ -21,20 +20,19 @@ from libs.common.events_payments import (
     PaymentReturned,
     PayoutPaid,
 )
-from libs.common.money import ISO_4217, Currency, to_minor
+from libs.common.money import ISO_4217, Currency
 from libs.common.values import value
+from services.invoicing.asked_amounts import fee_of, minor_of
 from services.invoicing.disputes import DisputeEnd, end_dispute
 from services.invoicing.payment_messages import ToldPayment
 from services.invoicing.payment_store import known_payments
 from services.invoicing.payments import ReceivedPayment, record_payments
-from services.invoicing.payouts import Payout, record_payouts
+from services.invoicing.payouts import Payout, fees_of, record_payouts
 from services.invoicing.refunds import BackWish, take_back
 from services.invoicing.refunds import Event as BackEvent
 from services.invoicing.rejections import reject
 
 AnyBack = PaymentRefunded | PaymentReturned | PaymentDisputed
-
-_NOTHING: Final = frozenset("0.")
 
 
 async def apply(connection: Connection, told: Sequence[ToldPayment], now: datetime) -> list[Rejection | None]:
@@ -86,8 +84,8 @@ def _wish(told: ToldPayment) -> Wished | Rejection:
     currency = ISO_4217.get(event.currency)
     if currency is None:
         return reject("unknown-currency", errors=[Fault("/currency", f"is {event.currency}")], currency=event.currency)
-    amount = _minor(event.amount, currency, "/amount")
-    fee = _minor(_fee(event), currency, "/fee", zero_allowed=True)
+    amount = minor_of(event.amount, currency, "/amount")
+    fee = fee_of(_fee(event), currency)
     if isinstance(amount, Rejection):
         return amount
     if isinstance(fee, Rejection):
@@ -142,19 +140,13 @@ async def _end_dispute(connection: Connection, event: PaymentDisputed, back: Bac
         on=event.occurred_on, created_at=back.told_at, fee=back.fee,
     )  # fmt: skip
     done = await end_dispute(connection, end, now)
-    if isinstance(done, Rejection):
-        return done
-    ended = done.body["status"]
-    return None if ended == event.status else reject("dispute-settled", status=ended)
+    return done if isinstance(done, Rejection) else None
 
 
 def _payout(event: PayoutPaid, at: datetime, currency: Currency, amount: int) -> Payout | Rejection:
-    fees = 0
-    for place, item in enumerate(event.items):
-        minor = _minor(item.amount, currency, f"/items/{place}/amount")
-        if isinstance(minor, Rejection):
-            return minor
-        fees += minor if item.fee is not None else 0
+    fees = fees_of(event.items, currency)
+    if isinstance(fees, Rejection):
+        return fees
     return Payout(
         organization=event.organization, ledger=event.ledger, provider=event.provider, payout_id=event.payout_id,
         currency=currency, amount=amount, fee=fees, paid_on=event.paid_on, account=event.account,
@@ -162,15 +154,5 @@ def _payout(event: PayoutPaid, at: datetime, currency: Currency, amount: int) ->
     )  # fmt: skip
 
 
-def _fee(event: AnyPaymentEvent) -> str:
-    return "0" if isinstance(event, PayoutPaid) else event.fee or "0"
-
-
-def _minor(text: str, currency: Currency, pointer: str, *, zero_allowed: bool = False) -> int | Rejection:
-    """Minor units of an amount's text, or why it is no amount of the currency."""
-    if zero_allowed and _NOTHING.issuperset(text):
-        return 0
-    minor = to_minor(text, currency.exponent)
-    if isinstance(minor, int):
-        return minor
-    return reject(minor, errors=[Fault(pointer, f"is {text[:80]}")], amount=text[:80], currency=currency.code)
+def _fee(event: AnyPaymentEvent) -> str | None:
+    return None if isinstance(event, PayoutPaid) else event.fee

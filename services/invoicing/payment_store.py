@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -39,10 +40,16 @@ class PaymentRow(NamedTuple):
     posting: str
     client_ref: str | None
     created_at: datetime
+    stated_base: str | None = None
+    stated_counter: str | None = None
+    stated_rate: Decimal | None = None
 
 
 class AllocationRow(NamedTuple):
-    """So much of a payment, credit or credit note on an invoice; `undoes` names the row that this one takes back."""
+    """So much of a payment, credit or credit note on an invoice; `undoes` names the row that this one takes back.
+
+    `amount` is in the invoice's currency; `paid` is what of a payment in another one that took.
+    """
 
     organization: str
     id: UUID
@@ -53,6 +60,7 @@ class AllocationRow(NamedTuple):
     on_date: date
     undoes: UUID | None
     created_at: datetime
+    paid: int | None = None
 
 
 async def known_payments(
@@ -93,20 +101,20 @@ async def insert_payments(connection: Connection, rows: Sequence[PaymentRow]) ->
         """
         insert into payments (organization, id, ledger, provider, payment_id, customer, currency, amount, fee,
             received_on, method, account, reference, allocated, unapplied, to_credit, unapplied_party, receipt, reason,
-            posting, client_ref, created_at)
+            posting, client_ref, created_at, stated_base, stated_counter, stated_rate)
         select organization, id, ledger, provider, payment_id, customer, currency, amount, fee,
             received_on, method, account, reference, allocated, unapplied, to_credit, unapplied_party, receipt::jsonb,
-            reason, posting, client_ref, created_at
+            reason, posting, client_ref, created_at, stated_base, stated_counter, stated_rate
         from unnest($1::text::text[], $2::text::uuid[], $3::text::text[], $4::text::text[], $5::text::text[],
             $6::text::uuid[], $7::text::text[],
                 $8::text::numeric[], $9::text::numeric[], $10::text::date[], $11::text::text[], $12::text::text[],
                 $13::text::text[], $14::text::numeric[],
                 $15::text::numeric[], $16::text::numeric[], $17::text::text[], $18::text::text[], $19::text::text[],
                 $20::text::text[], $21::text::text[],
-                $22::text::timestamptz[])
+                $22::text::timestamptz[], $23::text::text[], $24::text::text[], $25::text::numeric[])
             as payment (organization, id, ledger, provider, payment_id, customer, currency, amount, fee,
                 received_on, method, account, reference, allocated, unapplied, to_credit, unapplied_party, receipt,
-                reason, posting, client_ref, created_at)
+                reason, posting, client_ref, created_at, stated_base, stated_counter, stated_rate)
         """,
         *array_columns(rows),
     )
@@ -118,10 +126,11 @@ async def insert_allocations(connection: Connection, rows: Sequence[AllocationRo
         return
     await connection.execute(
         """
-        insert into allocations (organization, id, source, source_id, invoice, amount, on_date, undoes, created_at)
+        insert into allocations (organization, id, source, source_id, invoice, amount, on_date, undoes, created_at,
+            paid)
         select * from unnest($1::text::text[], $2::text::uuid[], $3::text::text[], $4::text::uuid[],
             $5::text::uuid[], $6::text::numeric[], $7::text::date[],
-            $8::text::uuid[], $9::text::timestamptz[])
+            $8::text::uuid[], $9::text::timestamptz[], $10::text::numeric[])
         """,
         *array_columns(rows),
     )
@@ -205,7 +214,7 @@ async def allocations_of(connection: Connection, organization: str, source_id: U
     """Allocations of a payment that stand (not undone), oldest first."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
-        select a.id, a.source, a.source_id, a.invoice, a.amount, a.on_date, a.created_at
+        select a.id, a.source, a.source_id, a.invoice, a.amount, a.paid, a.on_date, a.created_at
         from allocations a
         where a.organization = $1 and a.source_id = $2 and a.undoes is null
           and not exists (select 1 from allocations u where u.organization = a.organization and u.undoes = a.id)
@@ -283,40 +292,21 @@ async def insert_credit_application(connection: Connection, row: Sequence[Any]) 
     )
 
 
-async def insert_refund(connection: Connection, row: Mapping[str, Any]) -> bool:
-    """Stores what went back; False where this refund is stored already."""
-    stored = await connection.fetchval(
+async def insert_refund(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Stores what went back; a second one of its name is refused (`duplicate_refund`)."""
+    names = (
+        "organization", "id", "ledger", "kind", "provider", "refund_id", "payment", "customer", "currency", "amount",
+        "fee", "from_unapplied", "from_credit", "from_allocated", "refunded_on", "reason", "posting", "created_at",
+        "undoes",
+    )  # fmt: skip
+    await connection.execute(
         """
         insert into refunds (organization, id, ledger, kind, provider, refund_id, payment, customer, currency, amount,
-            fee, from_unapplied, from_credit, from_allocated, refunded_on, reason, posting, created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
-        on conflict on constraint duplicate_refund do nothing returning true
+            fee, from_unapplied, from_credit, from_allocated, refunded_on, reason, posting, created_at, undoes)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
         """,
-        *(
-            row[name]
-            for name in (
-                "organization",
-                "id",
-                "ledger",
-                "kind",
-                "provider",
-                "refund_id",
-                "payment",
-                "customer",
-                "currency",
-                "amount",
-                "fee",
-                "from_unapplied",
-                "from_credit",
-                "from_allocated",
-                "refunded_on",
-                "reason",
-                "posting",
-                "created_at",
-            )
-        ),
+        *(row[name] for name in names),
     )
-    return bool(stored)
 
 
 async def insert_dispute(connection: Connection, row: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ derived from who speaks and the payment's own id, so a replay names the same pay
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -20,7 +21,7 @@ import orjson
 from libs.common.clock import derived_id
 from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
-from libs.common.money import to_text
+from libs.common.money import ISO_4217, to_text
 from libs.common.outbox import put
 from services.invoicing import announcing, domain, entries, invoice_store, payment_store
 from services.invoicing.bookkeeping import Bookkeeping
@@ -119,11 +120,7 @@ def _posting(placed: Placed, receivables: Receivables, books: Bookkeeping) -> Pr
     newest = max(rows, key=lambda row: (row["created_at"], row["id"]), default=None)
     keys = [(payment.organization, invoice) for invoice, _ in allocations]
     draft = receivables.tax.unknown(keys) or entries.payment_entry(
-        _received(placed),
-        allocations,
-        [row["customer"] for row in rows],
-        books.books(books_key(payment)),
-        placed.due,
+        _received(placed), _settled(placed, receivables), books.books(books_key(payment)), placed.due
     )
     before = None if newest is None else issue_posting(payment.organization, newest["id"], newest["created_at"])
     wish = PostingWish(
@@ -155,6 +152,16 @@ def _received(placed: Placed) -> Row:
         "to_credit": placed.to_credit,
         "received_on": payment.received_on,
     }
+
+
+def _settled(placed: Placed, receivables: Receivables) -> list[entries.Placed]:
+    """What a payment settles, as the accounting policy is told."""
+    rows = [receivables.rows[placed.payment.organization, invoice] for invoice, _ in placed.allocations]
+    paid = placed.paid or [None] * len(rows)
+    return [
+        entries.Placed(str(row["customer"]), amount, ISO_4217[row["currency"]], own)
+        for row, (_, amount), own in zip(rows, placed.allocations, paid, strict=True)
+    ]
 
 
 async def _store(
@@ -245,7 +252,7 @@ def _row(placed: Placed, posting: str, receipt: str | None) -> PaymentRow:
         method=payment.method,
         account=payment.account,
         reference=payment.reference or None,
-        allocated=sum(amount for _, amount in placed.allocations),
+        allocated=placed.allocated,
         unapplied=placed.unapplied,
         to_credit=placed.to_credit,
         unapplied_party=entries.unapplied_party(placed.customer, payment.id) if placed.unapplied else None,
@@ -254,6 +261,9 @@ def _row(placed: Placed, posting: str, receipt: str | None) -> PaymentRow:
         posting=posting,
         client_ref=payment.client_ref,
         created_at=payment.created_at,
+        stated_base=None if payment.stated is None else payment.stated.base,
+        stated_counter=None if payment.stated is None else payment.stated.counter,
+        stated_rate=None if payment.stated is None else Decimal(payment.stated.rate),
     )
 
 
@@ -269,8 +279,10 @@ def _receipt(placed: Placed, posting: Prepared, receivables: Receivables) -> str
             "unapplied": str(placed.unapplied),
             "to_credit": str(placed.to_credit),
             "placed": [
-                [invoice, str(amount), receivables.rows[organization, invoice]["customer"], str(before)]
-                for (invoice, amount), before in zip(placed.allocations, placed.paid_before, strict=True)
+                [invoice, str(amount), receivables.rows[organization, invoice]["customer"], str(before), own]
+                for (invoice, amount), before, own in zip(
+                    placed.allocations, placed.paid_before, placed.paid or [None] * len(placed.allocations), strict=True
+                )
             ],
             "due": orjson.Fragment(PARTS.dump_json(list(placed.due))) if known else None,
         },
@@ -291,8 +303,11 @@ def _allocations(placed: Placed, now: datetime) -> list[AllocationRow]:
             payment.received_on,
             None,
             now,
+            own,
         )
-        for invoice, amount in placed.allocations
+        for (invoice, amount), own in zip(
+            placed.allocations, placed.paid or [None] * len(placed.allocations), strict=True
+        )
     ]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -56,4 +56,30 @@ async def insert_payouts(connection: Connection, rows: Sequence[PayoutRow]) -> N
                 created_at)
         """,
         *(list(column) for column in zip(*rows, strict=True)),
+    )
+
+
+async def lock_payout(connection: Connection, organization: str, payout: UUID) -> asyncpg.Record | None:
+    """One payout, held until the commit."""
+    return await connection.fetchrow(
+        "select * from payouts where organization = $1 and id = $2 for no key update", organization, payout
+    )
+
+
+async def is_taken_back(connection: Connection, organization: str, payout: UUID) -> bool:
+    """Whether a payout that the caller holds was taken back."""
+    taken_back: bool = await connection.fetchval(
+        "select exists (select 1 from payout_reversals where organization = $1 and payout = $2)", organization, payout
+    )
+    return taken_back
+
+
+async def insert_reversal(connection: Connection, row: Sequence[Any]) -> None:
+    """Stores that a payout was taken back."""
+    await connection.execute(
+        """
+        insert into payout_reversals (organization, id, payout, on_date, reason, created_at)
+        values ($1, $2, $3, $4, $5, $6)
+        """,
+        *row,
     )

@@ -6,7 +6,7 @@ A payout's items say what it is made of; fees among them are those that no payme
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
@@ -16,6 +16,7 @@ from libs.common.db import Connection
 from libs.common.errors import Rejection
 from libs.common.money import Currency
 from services.invoicing import payout_store, posting_rules
+from services.invoicing.asked_amounts import minor_of
 from services.invoicing.bookkeeping import Bookkeeping, BooksKey, bookkeeping_for
 from services.invoicing.business_events import Occasion, Place
 from services.invoicing.payout_store import PayoutRow
@@ -44,8 +45,31 @@ class Payout:
         return self.organization, self.provider, self.payout_id
 
     @property
+    def held(self) -> tuple[str, str, str]:
+        """What it is held by while it is recorded, whoever tells of it (`parking.held_name`)."""
+        return self.organization, self.provider, f"payout/{self.payout_id}"
+
+    @property
     def id(self) -> UUID:
         return derived_id(self.created_at, self.organization, "invoicing", f"{self.provider}/payout/{self.payout_id}")
+
+
+class Item(Protocol):
+    """What a payout is made of, one by one; `fee` names a fee, whose amount was taken off."""
+
+    amount: str
+    fee: str | None
+
+
+def fees_of(items: Sequence[Item], currency: Currency) -> int | Rejection:
+    """What the provider kept beside the payout, in minor units; every item has an amount of the currency."""
+    fees = 0
+    for place, item in enumerate(items):
+        minor = minor_of(item.amount, currency, f"/items/{place}/amount")
+        if isinstance(minor, Rejection):
+            return minor
+        fees += minor if item.fee is not None else 0
+    return fees
 
 
 async def record_payouts(connection: Connection, payouts: Sequence[Payout], now: datetime) -> list[Rejection | None]:

@@ -10,13 +10,14 @@ after the last one, and each `Placed` where its payment's money is.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from libs.common.clock import derived_id
 from libs.common.db import Connection
 from libs.common.errors import Fault, Rejection
-from libs.common.money import Currency, to_text
+from libs.common.journal import Rate
+from libs.common.money import ISO_4217, Currency, to_text
 from libs.common.values import value
 from services.invoicing import customer_store, domain, invoice_store, payment_store
 from services.invoicing.allocating import OpenInvoice, allocate, numbers_in
@@ -26,6 +27,7 @@ from services.invoicing.customers import as_uuid
 from services.invoicing.discounting import after_discount, early_payments, short_by
 from services.invoicing.early_payment import EarlyPayment
 from services.invoicing.entry_drafts import Part
+from services.invoicing.exchanging import fitted, most, pair_of, worth
 from services.invoicing.invoice_store import InvoiceKey
 from services.invoicing.invoices import standing_of
 from services.invoicing.rejections import reject
@@ -39,6 +41,8 @@ CANDIDATES_MAX: Final = 200
 class ReceivedPayment:
     """Money that came in. `amount` is what the payer paid, in minor units, the fee inside it. `created_at` is when its
     event was made, from which ids are derived. `customer` is an id or an external id; `on_invoices` places it by hand.
+    At the rate that is `stated` it settles invoices in another currency: amounts of `on_invoices` are in that, and
+    `paid` beside them what of the payment each is, where that is said.
     """
 
     organization: str
@@ -56,6 +60,8 @@ class ReceivedPayment:
     reference: str = ""
     client_ref: str | None = None
     on_invoices: tuple[tuple[UUID, int | None], ...] = ()
+    paid: tuple[int | None, ...] = ()
+    stated: Rate | None = None
     name: tuple[str, str, str] = field(init=False)
     id: UUID = field(init=False)
     document: str = field(init=False)
@@ -71,7 +77,8 @@ class ReceivedPayment:
 @dataclass(slots=True)
 class Placed:
     """One new payment on its way to its row. `paid_before` is what was paid of each allocation's invoice before it;
-    `discounts` are what it takes off by invoice, paid early."""
+    `discounts` are what it takes off by invoice, paid early; `paid` is what of it each allocation took, where that is
+    on an invoice in another currency."""
 
     payment: ReceivedPayment
     customer: UUID | None
@@ -82,6 +89,15 @@ class Placed:
     reason: str | None
     paid_before: Sequence[int] = ()
     discounts: Sequence[tuple[UUID, int]] = ()
+    paid: Sequence[int | None] = ()
+
+    @property
+    def allocated(self) -> int:
+        """What of the payment is on invoices, in its own currency."""
+        paid = self.paid or [None] * len(self.allocations)
+        return sum(
+            amount if own is None else own for (_, amount), own in zip(self.allocations, paid, strict=True)
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -155,7 +171,7 @@ async def place_payments(
 ) -> tuple[list[Placed | Rejection], Receivables, Bookkeeping]:
     """Where each payment's money goes, in their order, each seeing what those before it left open."""
     customers = await _customers(connection, payments)
-    books = await bookkeeping_for(connection, [books_key(payment) for payment in payments])
+    books = await bookkeeping_for(connection, [key for payment in payments for key in books_keys(payment)])
     receivables = await _receivables(connection, payments, customers, books)
     placed: list[Placed | Rejection] = []
     for payment in payments:
@@ -202,22 +218,25 @@ def _placed_by_hand(payment: ReceivedPayment, customer: UUID | None, receivables
     before = dict(receivables.standings)
     placed = Placed(payment, customer, [], [], 0, payment.amount, None)
     allocations: list[tuple[UUID, int]] = []
+    paid: list[int | None] = []
     paid_before: list[int] = []
     due: list[Part] = []
     for place, (invoice, wanted) in enumerate(payment.on_invoices):
         pointer = f"/allocations/{place}" if wanted is not None else "/invoice_id"
-        found = _taken_by_hand(placed, invoice, wanted, receivables, pointer)
+        wish = _Wanted(invoice, wanted, payment.paid[place] if payment.paid else None, pointer)
+        found = _taken_by_hand(placed, wish, receivables)
         if isinstance(found, Rejection):
             receivables.standings = before
             return found
-        amount, moved = found
+        amount, own, moved = found
         if amount:
             allocations.append((invoice, amount))
+            paid.append(own if payment.stated is not None else None)
             paid_before.append(receivables.standings[payment.organization, invoice].amounts.paid - amount)
         due += moved
         placed.customer = placed.customer or receivables.rows[payment.organization, invoice]["customer"]
-        placed.to_credit -= amount
-    placed.allocations, placed.due, placed.paid_before = allocations, due, paid_before
+        placed.to_credit -= own
+    placed.allocations, placed.due, placed.paid_before, placed.paid = allocations, due, paid_before, paid
     keys = {(payment.organization, invoice) for invoice, _ in allocations}
     early = {key: terms for key, terms in receivables.early.items() if key in keys}
     short = short_by(early, receivables.standings, payment.received_on)
@@ -227,29 +246,62 @@ def _placed_by_hand(payment: ReceivedPayment, customer: UUID | None, receivables
     return placed
 
 
+class _Wanted(NamedTuple):
+    """So much on one invoice, in its currency, for so much of the payment; None is as much as there is."""
+
+    invoice: UUID
+    amount: int | None
+    paid: int | None
+    pointer: str
+
+
 def _taken_by_hand(
-    placed: Placed, invoice: UUID, wanted: int | None, receivables: Receivables, pointer: str
-) -> tuple[int, list[Part]] | Rejection:
-    """What of the payment one named invoice takes, and the tax that makes due. `to_credit` is what is left so far."""
-    payment, key = placed.payment, (placed.payment.organization, invoice)
-    refused = _not_for(payment, receivables.rows.get(key), placed.customer, pointer)
+    placed: Placed, wanted: _Wanted, receivables: Receivables
+) -> tuple[int, int, list[Part]] | Rejection:
+    """What one named invoice takes, in its currency and in the payment's, and the tax that makes due. `to_credit` is
+    what is left so far."""
+    payment, key = placed.payment, (placed.payment.organization, wanted.invoice)
+    row = receivables.rows.get(key)
+    refused = _not_for(payment, row, placed.customer, wanted.pointer)
     if refused is not None:
         return refused
-    amount = wanted if wanted is not None else min(placed.to_credit, receivables.open(key))
-    refused = _more_than_left(payment, amount, placed.to_credit, pointer)
+    assert row is not None, "it is an invoice of this ledger"
+    found = _amounts(placed, wanted, ISO_4217[row["currency"]], receivables.open(key))
+    if isinstance(found, Rejection):
+        return found
+    amount, paid = found
+    refused = _more_than_left(payment, paid, placed.to_credit, wanted.pointer)
     if refused is not None:
         return refused
     if not amount and receivables.standings[key].status in domain.OWED:
-        return 0, []
+        return 0, 0, []
     moved = receivables.take(key, amount or placed.to_credit)
-    return moved if isinstance(moved, Rejection) else (amount, moved)
+    return moved if isinstance(moved, Rejection) else (amount, paid, moved)
+
+
+def _amounts(placed: Placed, wanted: _Wanted, owed: Currency, open_: int) -> tuple[int, int] | Rejection:
+    """What is settled of an invoice, in its currency, and what of the payment that takes."""
+    payment, left = placed.payment, placed.to_credit
+    if payment.stated is None:
+        amount = wanted.amount if wanted.amount is not None else min(left, open_)
+        return amount, amount
+    if wanted.amount is None:
+        paid, settled = most((payment.currency, left), (owed, open_), payment.stated)
+        return settled, paid
+    paid = worth(wanted.amount, owed, payment.currency, payment.stated) if wanted.paid is None else wanted.paid
+    unfit = fitted((payment.currency, paid), (owed, wanted.amount), payment.stated, wanted.pointer)
+    return (wanted.amount, paid) if unfit is None else unfit
 
 
 def _not_for(payment: ReceivedPayment, row: Row | None, customer: UUID | None, pointer: str) -> Rejection | None:
     """Why this invoice takes nothing of this payment."""
     if row is None or row["ledger"] != payment.ledger:
         return reject("unknown-invoice", errors=[Fault(pointer, "is no invoice of this ledger")])
-    if row["currency"] != payment.currency.code:
+    if payment.stated is not None:
+        refused = pair_of(payment.stated, payment.currency, ISO_4217[row["currency"]])
+        if refused is not None:
+            return refused
+    elif row["currency"] != payment.currency.code:
         fault = Fault("/currency", f"is {payment.currency.code}, the invoice is in {row['currency']}")
         return reject("currency-mismatch", errors=[fault], currency=row["currency"])
     if customer is not None and row["customer"] != customer:
@@ -320,3 +372,11 @@ async def _receivables(
 
 def books_key(payment: ReceivedPayment) -> BooksKey:
     return BooksKey(payment.organization, payment.ledger, payment.currency.code, payment.received_on)
+
+
+def books_keys(payment: ReceivedPayment) -> list[BooksKey]:
+    """What of the books a payment needs: with a rate between two foreign currencies, the day's rates of both."""
+    key = books_key(payment)
+    if payment.stated is None:
+        return [key]
+    return [key._replace(currency=code) for code in (payment.stated.base, payment.stated.counter)]

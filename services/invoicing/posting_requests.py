@@ -378,6 +378,7 @@ async def retry(
         draft=draft,
         depends_on=row["depends_on"],
         reverses=_reversed_entry(row),
+        reversed_on=_reversed_on(row),
     )
     keys = [] if isinstance(draft, Rejection) else [
         BooksKey(organization, row["ledger"], line.currency.code, draft.effective_on) for line in draft.lines
@@ -422,3 +423,10 @@ def _reversed_entry(row: Row) -> UUID | None:
     if row["type"] != REVERSAL_WANTED.name or row["value"] is None:
         return None
     return UUID(orjson.loads(row["value"])["entry_id"])
+
+
+def _reversed_on(row: Row) -> date | None:
+    """The day of a reversal stands there too."""
+    if row["type"] != REVERSAL_WANTED.name or row["value"] is None:
+        return None
+    return date.fromisoformat(orjson.loads(row["value"])["effective_on"])

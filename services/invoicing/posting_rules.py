@@ -20,6 +20,7 @@
     returned                 receivable, ...; fees                        bank or clearing
     dispute_opened           receivable, ...; fees                        clearing or bank
     dispute_won              clearing or bank                             receivable, ...; fees
+    refund_bounced           clearing or bank                             receivable, customer credit, ...
     write_off                bad debt                                     receivable
     write_off_reversed       receivable                                   bad debt
     relief                   tax due                                      bad debt
@@ -46,9 +47,9 @@ from dataclasses import replace
 from datetime import date
 
 from libs.common.errors import Fault, Rejection
-from libs.common.money import Currency, Rounding, round_ratio, to_text
+from libs.common.journal import Rate
+from libs.common.money import Currency, to_text
 from services.invoicing.account_roles import Role
-from services.invoicing.arithmetic import Totals
 from services.invoicing.business_events import (
     CreditNote,
     IssuedInvoice,
@@ -59,7 +60,7 @@ from services.invoicing.business_events import (
     Placed,
     Receipt,
 )
-from services.invoicing.cash_basis import TaxRow, TaxStanding, negated, tax_parts
+from services.invoicing.cash_basis import TaxRow, TaxStanding, negated, tax_inside, tax_parts
 from services.invoicing.entry_drafts import (
     Books,
     EntryDraft,
@@ -80,6 +81,7 @@ from services.invoicing.rejections import reject
 __all__ = [
     "Books", "CreditNote", "EntryDraft", "IssuedInvoice", "MoneyBack", "Movement", "Occasion", "Owed", "Place",
     "Placed", "Receipt", "RuleLine", "entry_request", "mirrored", "movements",
+    "tax_inside",
 ]  # fmt: skip
 
 Answer = EntryDraft | Rejection
@@ -300,9 +302,15 @@ def allocation(occasion: Occasion, source: Owed, customer: str, books: Books, du
     return _moved("allocation", occasion, source, Owed("receivable", customer, source.amount), books, due)
 
 
-def unallocation(occasion: Occasion, customer: str, target: Owed, books: Books, due: Sequence[Part] = ()) -> Answer:
-    """What settled an invoice of the customer is unapplied, or customer credit, again."""
-    return _moved("unallocation", occasion, Owed("receivable", customer, target.amount), target, books, due)
+def unallocation(
+    occasion: Occasion, owed: Owed, target: Owed, books: Books, due: Sequence[Part] = (), stated: Rate | None = None
+) -> Answer:
+    """What settled an invoice (`owed` again) is unapplied, or customer credit; at the rate its payment stated."""
+    assert owed.money == target.amount, f"cents are missing: {owed} {target}"
+    in_rate = books if stated is None else crossed(books, stated)
+    if isinstance(in_rate, Rejection):
+        return in_rate
+    return _moved("unallocation", occasion, owed, target, in_rate, due)
 
 
 def kept_as_credit(occasion: Occasion, unapplied_party: str, customer: str, amount: int, books: Books) -> Answer:
@@ -332,7 +340,7 @@ def refund_payable_cancelled(occasion: Occasion, customer: str, amount: int, boo
 def _moved(
     purpose: str, occasion: Occasion, debit: Owed, credit: Owed, books: Books, due: Sequence[Part] = ()
 ) -> Answer:
-    parts = [Part(debit.role, debit.amount, occasion.currency, party=debit.party)]
+    parts = [Part(debit.role, debit.amount, debit.currency or occasion.currency, party=debit.party)]
     parts.append(Part(credit.role, -credit.amount, occasion.currency, party=credit.party))
     return drafted(purpose, occasion.description, occasion.on, [*parts, *due], books)
 
@@ -360,12 +368,20 @@ def dispute_won(occasion: Occasion, back: MoneyBack, books: Books) -> Answer:
     return _back("dispute_won", occasion, back, -1, books)
 
 
+def refund_bounced(occasion: Occasion, back: MoneyBack, books: Books) -> Answer:
+    """What we gave back did not arrive, and is here again; what that cost stays with us."""
+    return _back("refund_bounced", occasion, back, -1, books)
+
+
 def _back(purpose: str, occasion: Occasion, back: MoneyBack, sign: int, books: Books) -> Answer:
+    in_rate = books if back.stated is None else crossed(books, back.stated)
+    if isinstance(in_rate, Rejection):
+        return in_rate
     currency = occasion.currency
-    parts = [Part(owed.role, sign * owed.amount, currency, party=owed.party) for owed in back.sources]
-    amount = sum(owed.amount for owed in back.sources)
+    parts = [Part(owed.role, sign * owed.amount, owed.currency or currency, party=owed.party) for owed in back.sources]
+    amount = sum(owed.money for owed in back.sources)
     parts += _received(back.place, -sign * (amount + back.fee), sign * back.fee, currency)
-    return drafted(purpose, occasion.description, occasion.on, [*parts, *back.due], books)
+    return drafted(purpose, occasion.description, occasion.on, [*parts, *back.due], in_rate)
 
 
 # --- given up, and recovered ------------------------------------------------------------------------------------------
@@ -431,19 +447,3 @@ def _relieved(purpose: str, occasion: Occasion, role: Role, rows: Sequence[TaxRo
     parts = [Part("tax-due", row.amount, row.currency, tax=row.terms) for row in rows]
     parts += [Part(role, -row.amount, row.currency) for row in rows]
     return drafted(purpose, occasion.description, occasion.on, parts, books)
-
-
-def tax_inside(totals: Totals, amount: int, before: int = 0) -> tuple[TaxRow, ...]:
-    """The tax in `amount` of an invoice (a write-off, a recovery), `before` having been taken already, row by row.
-
-    Cumulative, so that the parts of an invoice have all of its tax between them.
-    """
-    assert 0 < amount <= totals.total - before, f"{amount} of {totals.total - before}"
-
-    def so_far(tax: int, part: int) -> int:
-        return round_ratio(tax * part, totals.total, Rounding.HALF_UP)
-
-    return tuple(
-        TaxRow(row.terms, so_far(row.amount, before + amount) - so_far(row.amount, before), totals.currency)
-        for row in totals.taxes
-    )

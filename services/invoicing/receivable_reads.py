@@ -108,8 +108,12 @@ async def list_allocations(
     """Allocations of a payment or of an invoice, the undone and the undoing too, oldest first."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
-        select id, source, source_id, invoice, amount, on_date, undoes, created_at from allocations
-        where organization = $1 and (source_id = $2 or invoice = $3) order by created_at, id
+        select a.id, a.source, a.source_id, a.invoice, a.amount, a.paid, a.on_date, a.undoes, a.created_at, i.currency,
+            case when a.paid is not null then p.currency end as paid_currency
+        from allocations a
+        join invoices i on i.organization = a.organization and i.id = a.invoice
+        left join payments p on a.paid is not null and p.organization = a.organization and p.id = a.source_id
+        where a.organization = $1 and (a.source_id = $2 or a.invoice = $3) order by a.created_at, a.id
         """,
         organization,
         source_id,
@@ -267,6 +271,19 @@ async def list_money_back(connection: Connection, organization: str, payment: UU
             opened_on, null, created_at
         from disputes where organization = $1 and payment = $2
         order by created_at, id
+        """,
+        organization,
+        payment,
+    )
+    return rows
+
+
+async def list_kept(connection: Connection, organization: str, payment: UUID) -> list[asyncpg.Record]:
+    """What of a payment was kept as credit, and taken back, oldest first."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select id, kind, amount, on_date, undoes, created_at from kept_credits
+        where organization = $1 and payment = $2 order by created_at, id
         """,
         organization,
         payment,

@@ -17,11 +17,10 @@ from services.invoicing import entries, invoice_store, note_store, posting_rules
 from services.invoicing.asking import CREATED, Done
 from services.invoicing.bookkeeping import BooksKey, bookkeeping_for
 from services.invoicing.business_events import Occasion
-from services.invoicing.cash_basis import TaxRow
+from services.invoicing.cash_basis import TaxRow, tax_inside
 from services.invoicing.entry_drafts import EntryDraft
 from services.invoicing.kept_totals import invoice_of
 from services.invoicing.posting_requests import PostingWish, document_name, posting_id, prepare, want
-from services.invoicing.posting_rules import tax_inside
 from services.invoicing.rejections import reject
 from services.invoicing.rows import Row
 from services.invoicing.words import amount_text

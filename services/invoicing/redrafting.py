@@ -46,7 +46,11 @@ async def _payment(connection: Connection, organization: str, payment: UUID) -> 
     row = await payment_store.lock_payment(connection, organization, payment)
     assert row is not None, "a posting's document is there"
     receipt = orjson.loads(row["receipt"])
-    placed = [(UUID(invoice), int(amount)) for invoice, amount, *_ in receipt["placed"]]
+    owed = entries.owed_currency(row)
+    placed = [
+        entries.Placed(party, int(amount), owed, *(own or None for own in paid))
+        for _, amount, party, _, *paid in receipt["placed"]
+    ]
     customer = receipt["customer"]
     at_receipt = {
         **dict(row),
@@ -55,12 +59,12 @@ async def _payment(connection: Connection, organization: str, payment: UUID) -> 
         "to_credit": int(receipt["to_credit"]),
     }
     key = BooksKey(organization, row["ledger"], row["currency"], row["received_on"])
-    known = await bookkeeping_for(connection, [key])
+    pair = [key._replace(currency=code) for code in (row["stated_base"], row["stated_counter"]) if code is not None]
+    known = await bookkeeping_for(connection, [key, *pair])
     due = await _due(connection, row, receipt, known)
     if isinstance(due, Rejection):
         return due
-    parties = [UUID(party) for _, _, party, _ in receipt["placed"]]
-    return entries.payment_entry(at_receipt, placed, parties, known.books(key), due)
+    return entries.payment_entry(at_receipt, placed, known.books(key), due)
 
 
 async def _due(
@@ -81,7 +85,7 @@ async def _due(
     if (waits := tax.unknown(rows)) is not None:
         return waits
     due: list[Part] = []
-    for invoice, amount, _, paid in receipt["placed"]:
+    for invoice, amount, _, paid, *_ in receipt["placed"]:
         key = organization, UUID(invoice)
         before = Amounts(int(rows[key]["total"]), int(paid))
         due += tax.due(key, before, replace(before, paid=before.paid + int(amount)))

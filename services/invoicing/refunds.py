@@ -27,6 +27,7 @@ from services.invoicing.business_events import MoneyBack, Occasion, Owed
 from services.invoicing.cash_standing import cash_tax
 from services.invoicing.discounting import Cause, Discounted, lose, store_discounts
 from services.invoicing.domain import Standing
+from services.invoicing.exchanging import share
 from services.invoicing.invoice_store import InvoiceKey
 from services.invoicing.invoices import standing_of
 from services.invoicing.payment_store import AllocationRow
@@ -66,7 +67,7 @@ class _Taken:
     """Where the money is taken from, and how everything stands afterwards."""
 
     kept: Kept
-    by_invoice: Sequence[tuple[UUID, int]]
+    by_invoice: Sequence[tuple[UUID, int, int | None]]
     sources: Sequence[Owed]
     allocations: Sequence[AllocationRow]
     standings: Mapping[InvoiceKey, Standing]
@@ -82,12 +83,12 @@ async def take_back(connection: Connection, wish: BackWish, now: datetime) -> Do
         return reject("currency-mismatch", errors=[Fault("/currency", f"is {wish.currency}")], currency=row["currency"])
     known = await payment_store.known_back(connection, wish.organization, wish.event, wish.provider, wish.name)
     if known is not None:
-        return Done(_words(known), OK)
+        return _again(wish, known)
     taken = await _taken(connection, row, wish, now)
     if isinstance(taken, Rejection):
         return taken
     key = BooksKey(wish.organization, row["ledger"], row["currency"], wish.on)
-    books = await bookkeeping_for(connection, [key])
+    books = await bookkeeping_for(connection, [key, key._replace(currency=entries.owed_currency(row).code)])
     tax = await cash_tax(connection, books, taken.invoices.values())
     if (waits := tax.unknown(taken.invoices)) is not None:
         return waits
@@ -97,7 +98,7 @@ async def take_back(connection: Connection, wish: BackWish, now: datetime) -> Do
     draft = entries.back_entry(
         wish.event,
         Occasion(said, wish.on, ISO_4217[row["currency"]]),
-        MoneyBack(place, taken.sources, wish.fee, due),
+        MoneyBack(place, taken.sources, wish.fee, due, entries.stated_of(row)),
         books.books(key),
     )
     if isinstance(draft, Rejection):
@@ -115,6 +116,16 @@ async def take_back(connection: Connection, wish: BackWish, now: datetime) -> Do
     return Done(_words(_document(row, wish, taken)), CREATED)
 
 
+def _again(wish: BackWish, known: Row) -> Done | Rejection:
+    """What is stored under the name: the same, or something else."""
+    same_kind = wish.event == "dispute_opened" or known["kind"] == _kind(wish)
+    if same_kind and known["payment"] == wish.payment and wish.amount in (None, int(known["amount"])):
+        return Done(_words(known), OK)
+    code = "duplicate-dispute" if wish.event == "dispute_opened" else "duplicate-refund"
+    there = amount_text(known["amount"], known["currency"])
+    return reject(code, id=str(known["id"]), payment=str(known["payment"]), amount=there, name=wish.name)
+
+
 _SAID = {"refund": "Refund", "returned": "Return", "dispute_opened": "Dispute"}
 
 
@@ -127,7 +138,7 @@ async def _taken(connection: Connection, row: Row, wish: BackWish, now: datetime
     if row["customer"] is not None and row["to_credit"]:
         credit_key = organization, row["ledger"], row["customer"], row["currency"]
         credit = min(int(row["to_credit"]), await payment_store.lock_credit(connection, credit_key))
-    kept = Kept(int(row["unapplied"]), credit, tuple((str(each["id"]), int(each["amount"])) for each in standing))
+    kept = Kept(int(row["unapplied"]), credit, tuple((str(each["id"]), _money(each)) for each in standing))
     amount = kept.amount if wish.amount is None else wish.amount
     back = unwind(kept, amount, ISO_4217[row["currency"]])
     if isinstance(back, Rejection):
@@ -135,40 +146,69 @@ async def _taken(connection: Connection, row: Row, wish: BackWish, now: datetime
     by_id = {str(each["id"]): each for each in standing}
     standings: dict[InvoiceKey, Standing] = {}
     undone: list[AllocationRow] = []
-    owed: dict[UUID, int] = {}
+    sources: list[Owed] = []
+    by_invoice: list[tuple[UUID, int, int | None]] = []
     for allocation, part in back.allocations:
         of = by_id[allocation]
         key = organization, of["invoice"]
-        after = domain.unallocate(standings.get(key) or standing_of(invoices[key]), part)
+        settled = _settled(of, part, row, invoices[key])
+        if isinstance(settled, Rejection):
+            return settled
+        standing_now = standings.get(key) or standing_of(invoices[key])
+        after = domain.unallocate(standing_now, settled)
         if isinstance(after, Rejection):
             return after
-        standings[key] = Standing(domain.status_of(after, False, False), after, ISO_4217[row["currency"]])
-        undone += _undoing(of, part, wish, organization, now)
-        customer = invoices[key]["customer"]
-        owed[customer] = owed.get(customer, 0) + part
-    sources = [Owed("receivable", str(customer), part) for customer, part in owed.items()]
+        standings[key] = Standing(domain.status_of(after, False, False), after, standing_now.currency)
+        undone += _undoing(of, part, settled, wish, now)
+        crossed = of["paid"] is not None
+        by_invoice.append((of["invoice"], part, settled if crossed else None))
+        customer = str(invoices[key]["customer"])
+        sources.append(Owed("receivable", customer, settled, standing_now.currency, part if crossed else None))
     if back.unapplied:
         sources.append(Owed("unapplied-receipts", entries.unapplied_party_of(row), back.unapplied))
     if back.credit:
         sources.append(Owed("customer-credit", str(row["customer"]), back.credit))
     touched = {key: invoices[key] for key in standings}
-    by_invoice = [(by_id[allocation]["invoice"], part) for allocation, part in back.allocations]
     return _Taken(back, by_invoice, sources, undone, standings, touched)
 
 
-def _undoing(of: Row, part: int, wish: BackWish, organization: str, now: datetime) -> list[AllocationRow]:
-    """The row that takes an allocation back, and where only a part goes, the rest allocated anew."""
-    whole = int(of["amount"])
+def _money(allocation: Row) -> int:
+    """What of its payment an allocation took, in the payment's currency."""
+    return int(allocation["amount"] if allocation["paid"] is None else allocation["paid"])
 
-    def row(purpose: str, amount: int, undoes: UUID | None) -> AllocationRow:
+
+def _settled(of: Row, part: int, payment: Row, invoice: Row) -> int | Rejection:
+    """What a part of an allocation's money had settled, in the invoice's currency."""
+    whole = int(of["amount"])
+    if of["paid"] is None:
+        return part
+    if part == of["paid"]:
+        return whole
+    settled = share(whole, part, int(of["paid"]))
+    if 0 < settled < whole:
+        return settled
+    given, all_of_it = amount_text(part, payment["currency"]), amount_text(of["paid"], payment["currency"])
+    said = f"is {given} {payment['currency']}, too small a part of what it settled in {invoice['currency']}"
+    return reject(
+        "rate-mismatch", errors=[Fault("/amount", said)], amount=given, paid=all_of_it,
+        settled=amount_text(whole, invoice["currency"]), currency=invoice["currency"],
+    )  # fmt: skip
+
+
+def _undoing(of: Row, part: int, settled: int, wish: BackWish, now: datetime) -> list[AllocationRow]:
+    """The row that takes an allocation back, and where only a part goes, the rest allocated anew."""
+    organization, whole, money = wish.organization, int(of["amount"]), _money(of)
+
+    def row(purpose: str, amount: int, undoes: UUID | None, paid: int) -> AllocationRow:
         id_ = derived_id(wish.created_at, organization, "invoicing", f"{purpose}/{wish.id}/{of['id']}")
+        own = None if of["paid"] is None else paid
         return AllocationRow(
-            organization, id_, "payment", of["source_id"], of["invoice"], amount, wish.on, undoes, now
+            organization, id_, "payment", of["source_id"], of["invoice"], amount, wish.on, undoes, now, own
         )  # fmt: skip
 
-    rows = [row("undo", whole, of["id"])]
-    if part < whole:
-        rows.append(row("rest", whole - part, None))
+    rows = [row("undo", whole, of["id"], money)]
+    if part < money:
+        rows.append(row("rest", whole - settled, None, money - part))
     return rows
 
 
@@ -193,15 +233,10 @@ async def _store(
     document = _document(row, wish, taken)
     if wish.event == "dispute_opened":
         await payment_store.insert_dispute(connection, document)
-        await settlement_store.insert_dispute_allocations(
-            connection,
-            [
-                (wish.organization, wish.id, place, invoice, amount)
-                for place, (invoice, amount) in enumerate(taken.by_invoice)
-            ],
-        )
+        await settlement_store.insert_dispute_allocations(connection, _where_it_was(wish, taken))
     else:
         await payment_store.insert_refund(connection, document)
+        await settlement_store.insert_refund_allocations(connection, _where_it_was(wish, taken))
     await payment_store.store_placing(connection, wish.organization, row["id"], placing)
     await store_discounts(connection, lost)
     await store_standings(connection, standings)
@@ -211,13 +246,25 @@ async def _store(
         await payment_store.move_credit(connection, {credit_key: -kept.credit})
 
 
+def _where_it_was(wish: BackWish, taken: _Taken) -> list[tuple[str, UUID, int, UUID, int, int | None]]:
+    """From which invoices the money was taken, for the day it comes back."""
+    return [
+        (wish.organization, wish.id, place, invoice, amount, settled)
+        for place, (invoice, amount, settled) in enumerate(taken.by_invoice)
+    ]
+
+
+def _kind(wish: BackWish) -> str:
+    return "return" if wish.event == "returned" else "refund"
+
+
 def _document(row: Row, wish: BackWish, taken: _Taken) -> dict[str, Any]:
     kept = taken.kept
     return {
         "organization": wish.organization,
         "id": wish.id,
         "ledger": row["ledger"],
-        "kind": "return" if wish.event == "returned" else "refund",
+        "kind": _kind(wish),
         "provider": wish.provider,
         "refund_id": wish.name,
         "dispute_id": wish.name,
@@ -233,6 +280,7 @@ def _document(row: Row, wish: BackWish, taken: _Taken) -> dict[str, Any]:
         "opened_on": wish.on,
         "status": "opened",
         "reason": wish.reason,
+        "undoes": None,
         "posting": "requested",
         "created_at": wish.created_at,
     }

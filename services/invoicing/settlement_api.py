@@ -11,7 +11,7 @@ from libs.common.cursors import LIMIT_DEFAULT, Limit, decode_cursor, encode_curs
 from libs.common.db import Connection
 from libs.common.errors import Fault, Problem, Rejection
 from libs.common.http import App, requires, router
-from libs.common.money import ISO_4217, to_minor
+from libs.common.money import ISO_4217
 from services.invoicing import (
     credit_applications,
     discounts,
@@ -21,16 +21,11 @@ from services.invoicing import (
     refunds_payable,
     withholding,
 )
+from services.invoicing.asked_amounts import minor_where_given
 from services.invoicing.asking import OK, Done
-from services.invoicing.bodies import (
-    AssignBody,
-    DayBody,
-    PartBody,
-    PayRefundBody,
-    RefundPayableBody,
-    WithholdingBody,
-)
+from services.invoicing.bodies import DayBody
 from services.invoicing.customers import find_customers
+from services.invoicing.money_bodies import AssignBody, PartBody, PayRefundBody, RefundPayableBody, WithholdingBody
 from services.invoicing.receivable_reads import as_reader
 from services.invoicing.refunds_payable import PromiseWish
 from services.invoicing.rejections import reject
@@ -106,23 +101,13 @@ class SettlementApi:
         return page([refund_payable_words(row) for row in rows[:limit]], following)
 
 
-def _amount(text: str | None, currency: str) -> int | Rejection | None:
-    """Minor units of an amount where one is given."""
-    if text is None:
-        return None
-    minor = to_minor(text, ISO_4217[currency].exponent)
-    if isinstance(minor, int):
-        return minor
-    return reject(minor, errors=[Fault("/amount", f"is {text[:60]}")])
-
-
 async def _on_invoice(connection: Connection, asked: Asked) -> int | Rejection | None:
     """The amount of a body about an invoice, in its currency."""
     key = asked.organization, asked.ids["id"]
     row = (await invoice_store.lock_invoices(connection, [key])).get(key)
     if row is None:
         return reject("unknown-invoice", invoice=str(asked.ids["id"]))
-    return _amount(asked.body.amount, row["currency"])
+    return minor_where_given(asked.body.amount, ISO_4217[row["currency"]])
 
 
 async def _grant(connection: Connection, asked: Asked) -> Done | Rejection:
@@ -166,7 +151,7 @@ async def _keep(connection: Connection, asked: Asked) -> Done | Rejection:
     row = await receivable_reads.read_payment(connection, asked.organization, asked.ids["id"])
     if row is None:
         return reject("unknown-payment", payment=str(asked.ids["id"]))
-    amount = _amount(asked.body.amount, row["currency"])
+    amount = minor_where_given(asked.body.amount, ISO_4217[row["currency"]])
     if isinstance(amount, Rejection):
         return amount
     on = asked.body.on or asked.now.date()
@@ -185,7 +170,7 @@ async def _promise(connection: Connection, asked: Asked) -> Done | Rejection:
     currency = ISO_4217.get(body.currency)
     if currency is None:
         return reject("unknown-currency", errors=[Fault("/currency", f"is {body.currency}")])
-    amount = _amount(body.amount, body.currency)
+    amount = minor_where_given(body.amount, currency)
     if isinstance(amount, Rejection):
         return amount
     wish = PromiseWish(
@@ -206,7 +191,7 @@ async def _pay(connection: Connection, asked: Asked) -> Done | Rejection:
     row = await lock_refund_payable(connection, asked.organization, asked.ids["id"])
     if row is None:
         return reject("unknown-refund-payable", refund_payable=str(asked.ids["id"]))
-    amount = _amount(body.amount, row["currency"])
+    amount = minor_where_given(body.amount, ISO_4217[row["currency"]])
     if isinstance(amount, Rejection):
         return amount
     return await refunds_payable.pay(

@@ -251,17 +251,49 @@ async def move_refund_payable(connection: Connection, organization: str, refund:
     )
 
 
+# --- kept credit ------------------------------------------------------------------------------------------------------
+
+
+async def insert_kept_credit(connection: Connection, row: Sequence[Any]) -> None:
+    """Stores that so much of a payment was kept as credit, or that this is taken back."""
+    await connection.execute(
+        """
+        insert into kept_credits (organization, id, payment, kind, amount, on_date, undoes, created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
+        """,
+        *row,
+    )
+
+
+async def read_kept_credit(connection: Connection, organization: str, kept: UUID) -> asyncpg.Record | None:
+    """What of a payment was kept as credit, once."""
+    return await connection.fetchrow(
+        "select * from kept_credits where organization = $1 and id = $2 and kind = 'kept'", organization, kept
+    )
+
+
+async def is_kept_taken_back(connection: Connection, organization: str, kept: UUID) -> bool:
+    """Whether it was taken back; its payment is held by the caller."""
+    taken_back: bool = await connection.fetchval(
+        "select exists (select 1 from kept_credits where organization = $1 and undoes = $2)", organization, kept
+    )
+    return taken_back
+
+
 # --- disputes ---------------------------------------------------------------------------------------------------------
 
 
-async def insert_dispute_allocations(connection: Connection, rows: Sequence[tuple[str, UUID, int, UUID, int]]) -> None:
-    """Keeps what of a disputed payment was on which invoice: organization, dispute, place, invoice, amount."""
+async def insert_dispute_allocations(
+    connection: Connection, rows: Sequence[tuple[str, UUID, int, UUID, int, int | None]]
+) -> None:
+    """Keeps what of a disputed payment was on which invoice: organization, dispute, place, invoice, amount in the
+    payment's currency, and what that had settled of an invoice in another one."""
     if not rows:
         return
     await connection.execute(
         """
-        insert into dispute_allocations (organization, dispute, place, invoice, amount)
-        select * from unnest($1::text[], $2::uuid[], $3::smallint[], $4::uuid[], $5::numeric[])
+        insert into dispute_allocations (organization, dispute, place, invoice, amount, settled)
+        select * from unnest($1::text[], $2::uuid[], $3::smallint[], $4::uuid[], $5::numeric[], $6::numeric[])
         """,
         *_columns(rows),
     )
@@ -271,11 +303,47 @@ async def dispute_allocations(connection: Connection, organization: str, dispute
     """What of a disputed payment was on which invoice, in the order in which it was taken off."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
-        select place, invoice, amount from dispute_allocations
+        select place, invoice, amount, settled from dispute_allocations
         where organization = $1 and dispute = $2 order by place
         """,
         organization,
         dispute,
+    )
+    return rows
+
+
+async def insert_refund_allocations(
+    connection: Connection, rows: Sequence[tuple[str, UUID, int, UUID, int, int | None]]
+) -> None:
+    """Keeps where the money of a refund or return was: the same of it as of a dispute."""
+    if not rows:
+        return
+    await connection.execute(
+        """
+        insert into refund_allocations (organization, refund, place, invoice, amount, settled)
+        select * from unnest($1::text[], $2::uuid[], $3::smallint[], $4::uuid[], $5::numeric[], $6::numeric[])
+        """,
+        *_columns(rows),
+    )
+
+
+async def is_bounced(connection: Connection, organization: str, refund: UUID) -> bool:
+    """Whether a refund came back; its payment is held by the caller."""
+    bounced: bool = await connection.fetchval(
+        "select exists (select 1 from refunds where organization = $1 and undoes = $2)", organization, refund
+    )
+    return bounced
+
+
+async def refund_allocations(connection: Connection, organization: str, refund: UUID) -> list[asyncpg.Record]:
+    """What of a refund or return was on which invoice, in the order in which it was taken off."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select place, invoice, amount, settled from refund_allocations
+        where organization = $1 and refund = $2 order by place
+        """,
+        organization,
+        refund,
     )
     return rows
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -31,6 +31,7 @@ from services.invoicing.tax_lines import (
     Based,
     CashEvent,
     InBooks,
+    Kind,
     TaxLine,
     base_with,
     based_in,
@@ -145,19 +146,28 @@ async def _on_accrual(connection: Connection, span: Span) -> list[TaxLine]:
     return lines
 
 
+_RELIEFS: Final[Mapping[str, Kind]] = {
+    "relief": "relief",
+    "relief_repaid": "relief-repaid",
+    "relief_reversed": "relief-taken-back",
+    "relief_repaid_reversed": "relief-repaid-taken-back",
+}
+
+
 def _relief_lines(span: Span, row: Row, taxes: Mapping[TaxTerms, Based]) -> list[TaxLine]:
     """What a relief, or its repayment, says of tax; the base is the part that goes with it."""
     found = []
     for part, line in enumerate(DRAFT.validate_json(row["draft"]).lines, 1):
         if line.tax is None:
             continue
-        tax = line.amount if line.side == "credit" else -line.amount
+        sign = 1 if (line.side == "credit") != row["purpose"].endswith("_reversed") else -1
+        tax = sign * line.amount
         found.append(
             TaxLine(
                 ledger=span.ledger,
                 source=f"write-off/{row['id']}",
                 part=part,
-                kind="relief" if row["purpose"] == "relief" else "relief-repaid",
+                kind=_RELIEFS[row["purpose"]],
                 document=row["invoice"],
                 number=row["number"],
                 tax_point_on=row["on_date"],

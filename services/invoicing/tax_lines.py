@@ -19,8 +19,8 @@ from services.invoicing.cash_basis import TaxRow, TaxStanding, negated
 from services.invoicing.drafts import TaxTerms
 
 Kind = Literal[
-    "invoice", "credit-note", "void", "discount", "discount-taken-back", "relief", "relief-repaid", "payment",
-    "write-off",
+    "invoice", "credit-note", "void", "discount", "discount-taken-back", "relief", "relief-repaid",
+    "relief-taken-back", "relief-repaid-taken-back", "payment", "write-off",
 ]  # fmt: skip
 
 

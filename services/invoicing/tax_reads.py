@@ -124,15 +124,18 @@ async def document_rows(connection: Connection, span: Span) -> list[asyncpg.Reco
 
 
 async def relief_rows(connection: Connection, span: Span) -> list[asyncpg.Record]:
-    """Decisions by which tax of what was given up was claimed back, or repaid, with the number of their invoice."""
+    """Decisions by which tax of what was given up was claimed back, or repaid, with the number of their invoice; and
+    the reversals of such decisions, which have the draft of what they reverse."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select w.id, w.invoice, w.on_date, i.number, i.tax_point_on, p.purpose, p.draft
         from write_offs w
         join invoices i on i.organization = w.organization and i.id = w.invoice
         join postings p on p.organization = w.organization and p.document = 'write-off/' || w.id
-        where w.organization = $1 and w.ledger = $2 and w.kind in ('relief', 'recovery')
-          and p.purpose in ('relief', 'relief_repaid') and p.draft is not null
+        where w.organization = $1 and w.ledger = $2
+          and w.kind in ('relief', 'recovery', 'relief-taken-back', 'recovery-taken-back')
+          and p.purpose in ('relief', 'relief_repaid', 'relief_reversed', 'relief_repaid_reversed')
+          and p.draft is not null
           and w.on_date between $3 and $4 and ($5::timestamptz is null or w.created_at > $5)
           and not ($6::boolean and exists (select from tax_return_lines l
                 where l.organization || '' = $1 and l.source = 'write-off/' || w.id))

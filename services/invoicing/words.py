@@ -121,22 +121,39 @@ def payment_words(row: Row, allocations: Sequence[Row] = ()) -> dict[str, Any]:
         "client_ref": row["client_ref"],
         "version": row["version"],
         "created_at": instant(row["created_at"]),
-        "allocations": [allocation_words(each, currency) for each in allocations],
+        "rate": rate_words(row),
+        "allocations": [allocation_words(each, owed_in(each, currency), currency) for each in allocations],
     }
 
 
-def allocation_words(row: Row, currency: str) -> dict[str, Any]:
-    """An allocation, or the undoing of one."""
+def owed_in(row: Row, currency: str) -> str:
+    """The currency of an allocation's invoice; that of its payment, where the row says none."""
+    return str(row["currency"]) if "currency" in row.keys() else currency  # noqa: SIM118 # a record is no mapping
+
+
+def allocation_words(row: Row, currency: str, paid_currency: str | None = None) -> dict[str, Any]:
+    """An allocation, or the undoing of one: `amount` in its invoice's currency, `paid` in its payment's where that is
+    another one."""
+    paid = None if row["paid"] is None or paid_currency is None else amount_text(row["paid"], paid_currency)
     return {
         "id": row["id"],
         "source": row["source"],
         "source_id": row["source_id"],
         "invoice": row["invoice"],
         "amount": amount_text(row["amount"], currency),
+        "currency": currency,
+        "paid": paid,
         "on": row["on_date"],
         "undoes": row["undoes"],
         "created_at": instant(row["created_at"]),
     }
+
+
+def rate_words(row: Row) -> dict[str, Any] | None:
+    """The rate that a payment states, None where it is in its invoices' currency."""
+    if row["stated_rate"] is None:
+        return None
+    return {"base": row["stated_base"], "counter": row["stated_counter"], "rate": plain(row["stated_rate"])}
 
 
 def credit_note_words(row: Row, taxes: Sequence[Row] = ()) -> dict[str, Any]:

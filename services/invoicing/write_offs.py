@@ -85,6 +85,12 @@ async def reverse_write_off(
     if await note_store.is_write_off_undone(connection, organization, document):
         return reject("already-undone", write_off=str(document))
     amount, currency = int(given_up["amount"]), ISO_4217[row["currency"]]
+    recovered = (await note_store.written_off_sums(connection, organization, invoice))["recovery"]
+    left = int(row["written_off"]) - amount
+    if recovered > left:
+        came_in, rest = (amount_text(minor, row["currency"]) for minor in (recovered, left))
+        said = f"{came_in} came in, and {rest} would stay given up; take the recovery back first."
+        return reject("recovery-exceeds-write-off", said, amount=came_in, left=rest)
     after = domain.reverse_write_off(standing_of(row), amount)
     if isinstance(after, Rejection):
         return after

@@ -225,11 +225,15 @@ CASES: dict[str, tuple[rules.Answer | None, str]] = {
         "unapplied-receipts debit 77.00 @payment/p-1; receivable credit 77.00 @c-acme",
     ),
     "unallocation": (
-        rules.unallocation(TOLD, ACME, Owed("unapplied-receipts", ACME, 7700), ACCRUAL),
+        rules.unallocation(
+            TOLD, Owed("receivable", ACME, 7700), Owed("unapplied-receipts", ACME, 7700), ACCRUAL
+        ),
         "receivable debit 77.00 @c-acme; unapplied-receipts credit 77.00 @c-acme",
     ),
     "unallocation, cash basis": (
-        rules.unallocation(TOLD, ACME, Owed("unapplied-receipts", ACME, 70500), CASH, paid(141000, 70500)),
+        rules.unallocation(
+            TOLD, Owed("receivable", ACME, 70500), Owed("unapplied-receipts", ACME, 70500), CASH, paid(141000, 70500)
+        ),
         "receivable debit 705.00 @c-acme; tax-due debit 100.00 S20; tax-due debit 5.00 S5; "
         "unapplied-receipts credit 705.00 @c-acme; tax-not-yet-due credit 100.00 S20; tax-not-yet-due credit 5.00 S5",
     ),
@@ -338,6 +342,22 @@ CASES: dict[str, tuple[rules.Answer | None, str]] = {
     "dispute won, its fee kept": (
         rules.dispute_won(TOLD, MoneyBack(CLEARING, [Owed("receivable", ACME, 50000)]), ACCRUAL),
         "processor-clearing debit 500.00; receivable credit 500.00 @c-acme",
+    ),
+    "a refund that came back": (
+        rules.refund_bounced(
+            TOLD, MoneyBack(BANK, [Owed("receivable", ACME, 4500), Owed("customer-credit", ACME, 500)]), ACCRUAL
+        ),
+        "bank debit 50.00; receivable credit 45.00 @c-acme; customer-credit credit 5.00 @c-acme",
+    ),
+    "a return of a payment in another currency": (
+        rules.returned(
+            TOLD,
+            MoneyBack(
+                BANK, [Owed("receivable", ACME, 10000, EUR, 11000)], fee=500, stated=Rate("EUR", "USD", "1.1")
+            ),
+            ACCRUAL,
+        ),
+        "receivable debit 100.00 EUR @c-acme; fees debit 5.00; bank credit 115.00",
     ),
     "write-off": (
         rules.write_off(TOLD, ACME, 141000, ACCRUAL),

@@ -18,11 +18,17 @@ from pydantic import TypeAdapter
 from libs.common.clock import now
 from libs.common.db import Connection, Pool, transaction
 from libs.common.events import ENTRY_WANTED, EntryWanted, ReversalWanted
+from libs.common.journal import Rate
 from libs.common.money import to_text
 from services.invoicing.account_roles import standard_accounts
 from services.invoicing.allocations import AllocationWish, allocate, unallocate
+from services.invoicing.bouncing import bounce
 from services.invoicing.credit_notes import NoteWish, issue_credit_note
 from services.invoicing.entry_drafts import TaxBasis
+from services.invoicing.keeping import assign, keep_as_credit
+from services.invoicing.payments import Recorded
+from services.invoicing.recoveries import record_recovery
+from services.invoicing.undoing import take_back_kept, take_back_payout, take_back_write_off_part
 from services.invoicing.voiding import void_invoice
 from services.invoicing.write_offs import write_off
 from services.ledger.domain import Accepted, Request
@@ -30,15 +36,23 @@ from services.ledger.records import EntryPosted
 from tests.invoicing.bookkeeping_story import Books
 from tests.invoicing.hearing import Log
 from tests.invoicing.paying import tell, told
-from tests.invoicing.trading import DAY, Company, company
+from tests.invoicing.trading import DAY, Company, company, payment
 from tests.ledger.attempts import Attempt
 from tests.ledger.plain_books import PlainBooks
 
 HAPPENINGS: Final = (
     "invoice", "invoice", "pay", "pay", "pay", "pay", "refund", "dispute", "won", "void", "payout", "credit",
-    "write-off", "allocate", "unallocate",
+    "write-off", "allocate", "unallocate", "cross", "keep", "unkeep", "bounce", "unpaid-out", "recover", "unrecover",
 )  # fmt: skip
 ROUNDS: Final = 12
+_LAST: Final = {
+    "keep": "select id from payments where organization = $1 and unapplied > 0 order by id desc limit 1",
+    "unkeep": "select id from kept_credits where organization = $1 and kind = 'kept' order by id desc limit 1",
+    "bounce": "select id from refunds where organization = $1 and kind <> 'bounced' order by id desc limit 1",
+    "unpaid-out": "select id from payouts where organization = $1 order by id desc limit 1",
+    "unrecover": "select id from write_offs where organization = $1 and kind = 'recovery' order by id desc limit 1",
+}
+"""What may be taken back last."""
 _ENTRY: Final = TypeAdapter(EntryWanted)
 _REVERSAL: Final = TypeAdapter(ReversalWanted)
 
@@ -96,6 +110,8 @@ class Trade:
         if what == "invoice" or not self.invoices:
             currency = "EUR" if self.chance.random() < 0.3 else "USD"
             self.invoices.append(await self.acme.issued(f"{self.chance.randint(1, 9) * 6}.00", currency=currency))
+        elif what == "cross":
+            await self._crossed(self.chance.choice(self.invoices))
         elif what in ("pay", "refund", "dispute", "won", "payout"):
             await self._told(what)
         else:
@@ -108,12 +124,12 @@ class Trade:
         if what == "pay":
             invoice = self.chance.choice(self.invoices)
             reference = self.chance.choice([invoice["number"], invoice["number"], "nobody knows"])
-            payment = common | {"payment_id": f"p-{self.number}", "currency": invoice["currency"]}
-            self.payments.append(payment)
-            event = told("received", amount, reference=reference, fee="0.30", **payment)
+            paid = common | {"payment_id": f"p-{self.number}", "currency": invoice["currency"]}
+            self.payments.append(paid)
+            event = told("received", amount, reference=reference, fee="0.30", **paid)
         elif what == "refund":
-            payment = self.chance.choice([*self.payments, unknown])
-            event = told("refunded", amount, refund_id=f"r-{self.number}", **_without(payment, "dispute_id"))
+            paid = self.chance.choice([*self.payments, unknown])
+            event = told("refunded", amount, refund_id=f"r-{self.number}", **_without(paid, "dispute_id"))
         elif what == "dispute":
             dispute = {**self.chance.choice([*self.payments, unknown]), "dispute_id": f"d-{self.number}"}
             self.disputes.append(dispute | {"amount": amount})
@@ -123,6 +139,21 @@ class Trade:
         else:
             event = told("paid", amount, payout_id=f"po-{self.number}", **common)
         await tell(self.acme.pool, event)
+
+    async def _crossed(self, invoice: dict[str, Any]) -> None:
+        """Pays an invoice in the other currency, at a rate that is stated either way round."""
+        currency = "USD" if invoice["currency"] == "EUR" else "EUR"
+        stated = self.chance.choice([Rate("EUR", "USD", "1.0837"), Rate("USD", "EUR", "0.9227")])
+        name, placed = f"p-{self.number}", ((UUID(str(invoice["id"])), None),)
+        amount = f"{self.chance.randint(1, 40)}.{self.chance.randint(10, 99)}"
+        (recorded,) = await self.acme.record(
+            payment(
+                amount, name, currency=currency, stated=stated, on_invoices=placed, fee=30,
+                organization=self.acme.organization,
+            )
+        )  # fmt: skip
+        if isinstance(recorded, Recorded):
+            self.payments.append({"organization": self.acme.organization, "payment_id": name, "currency": currency})
 
     async def _done(self, what: str, invoice: dict[str, Any]) -> None:
         organization, id_ = self.acme.organization, UUID(str(invoice["id"]))
@@ -137,18 +168,22 @@ class Trade:
                 await issue_credit_note(connection, wish, now())
             elif what == "write-off":
                 await write_off(connection, organization, id_, amount, DAY, now())
+            elif what == "recover":
+                await record_recovery(connection, organization, id_, amount, None, DAY, now())
+            elif what in ("keep", "unkeep", "bounce", "unpaid-out", "unrecover"):
+                await self._undone(connection, what)
             else:
                 await self._moved(connection, what, id_)
 
     async def _moved(self, connection: Connection, what: str, invoice: UUID) -> None:
         organization = self.acme.organization
         if what == "allocate":
-            payment = await connection.fetchval(
+            unplaced = await connection.fetchval(
                 "select id from payments where organization = $1 and unapplied > 0 order by id limit 1", organization
             )
-            if payment is not None:
+            if unplaced is not None:
                 wishes = [AllocationWish(invoice, None)]
-                await allocate(connection, organization, payment, wishes, DAY, now())
+                await allocate(connection, organization, unplaced, wishes, DAY, now())
             return
         row = await connection.fetchrow(
             "select id, source_id from allocations where organization = $1 and source = 'payment' and undoes is null"
@@ -158,6 +193,24 @@ class Trade:
         )
         if row is not None:
             await unallocate(connection, organization, row["source_id"], row["id"], DAY, now())
+
+    async def _undone(self, connection: Connection, what: str) -> None:
+        """Takes back the last that was kept, given back, paid out or recovered; or keeps what is unapplied."""
+        organization = self.acme.organization
+        id_ = await connection.fetchval(_LAST[what], organization)
+        if id_ is None:
+            return
+        if what == "keep":
+            await assign(connection, organization, id_, self.acme.customer)
+            await keep_as_credit(connection, organization, id_, None, DAY, now())
+        elif what == "unkeep":
+            await take_back_kept(connection, organization, id_, DAY, now())
+        elif what == "bounce":
+            await bounce(connection, organization, id_, DAY, None, now())
+        elif what == "unpaid-out":
+            await take_back_payout(connection, organization, id_, DAY, None, now())
+        else:
+            await take_back_write_off_part(connection, organization, id_, DAY, now())
 
     async def check(self, sequence: int) -> None:
         """The tie-out at a sequence that was heard."""

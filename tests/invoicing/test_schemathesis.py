@@ -102,17 +102,28 @@ async def receivables_of(service: Messaging) -> list[Asking]:
     withheld = await made(service, f"{at}/withholding", {"amount": "3.00"})
     await made(service, f"/payments/{loose['id']}/keep-as-credit", {"amount": "9.00"}, 200)
     promised = await made(service, f"/customers/{customer}/refunds-payable", {"currency": "USD", "amount": "5.00"})
+    payout = await made(service, "/payouts", {"currency": "USD", "amount": "10.00"})
+    _, read, _ = await service.send("GET", f"/payments/{loose['id']}")
+    (kept,) = read["kept_as_credit"]
+    opened = await made(service, f"/payments/{loose['id']}/disputes", {"amount": "1.00"})
+    refund = await made(service, f"/payments/{loose['id']}/refunds", {"amount": "1.00"})
+    used = await made(service, f"/customers/{customer}/credit/apply", {"currency": "USD", "amount": "1.00"})
     product = await made(
         service, "/products", {"code": "HOUR", "name": "An hour", "currency": "USD", "unit_price": "100.00"}
     )  # fmt: skip
     settled = ("/void", "/write-off", "/recoveries", "/discount", "/withholding")
-    moved = ("", "/refunds", "/customer", "/keep-as-credit")
+    moved = ("", "/refunds", "/return", "/disputes", "/customer", "/keep-as-credit")
     return [
         Asking(issued["id"], "invoices", ("", "/document", "/e-invoice", *settled)),
         Asking(draft["id"], "invoices", ("/issue",)),
         Asking(customer, "customers", ("", "/credit/apply", "/erase", "/refunds-payable", "/statement")),
         Asking(product["id"], "products"),
-        Asking(written_off["id"], "write-offs", ("/reverse", "/relief")),
+        Asking(written_off["id"], "write-offs", ("", "/reverse", "/relief", "/take-back")),
+        Asking(refund["id"], "refunds", ("", "/bounced")),
+        Asking(payout["id"], "payouts", ("", "/take-back")),
+        Asking(kept["id"], "kept-credits", ("/take-back",)),
+        Asking(opened["id"], "disputes", ("", "/won", "/lost")),
+        Asking(used["id"], "credit-applications", ("", "/take-back")),
         Asking(note["id"], "credit-notes", ("", "/document", "/e-invoice")),
         Asking(paid["id"], "payments", moved),
         Asking(loose["id"], "payments", ("/allocations",)),

@@ -356,7 +356,16 @@ class History:
         invoice, amount = payment.placed.pop(key)
         due = self.paid(invoice, -amount)
         target = Owed("unapplied-receipts", payment.party, amount)
-        self.ledger.post(rules.unallocation(self.told(payment.currency), invoice.customer, target, self.books, due))
+        owed = Owed("receivable", invoice.customer, amount)
+        self.ledger.post(
+            rules.unallocation(
+                self.told(payment.currency),
+                owed,
+                target,
+                self.books,
+                due,
+            )
+        )
         payment.unapplied += amount
         return True
 
@@ -394,7 +403,8 @@ class History:
         amount = invoice.credit_used.pop()
         due = self.paid(invoice, -amount)
         target = Owed("customer-credit", invoice.customer, amount)
+        owed = Owed("receivable", invoice.customer, amount)
         occasion = self.told(invoice.currency)
-        self.ledger.post(rules.unallocation(occasion, invoice.customer, target, self.books, due))
+        self.ledger.post(rules.unallocation(occasion, owed, target, self.books, due))
         self.credit[invoice.customer, invoice.currency.code] += amount
         return True

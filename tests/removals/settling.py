@@ -107,8 +107,8 @@ SETTLING = [
         "tax-of-a-late-payment",
         "A payment that is made again late moves its tax.",
         "services/invoicing/redrafting.py",
-        "    return entries.payment_entry(at_receipt, placed, parties, known.books(key), due)\n",
-        "    return entries.payment_entry(at_receipt, placed, parties, known.books(key), [])\n",
+        "    return entries.payment_entry(at_receipt, placed, known.books(key), due)\n",
+        "    return entries.payment_entry(at_receipt, placed, known.books(key), [])\n",
         (CASH + "test_a_payment_that_waited_for_a_rate_moves_the_tax_it_would_have_moved_in_time",),
     ),
 ]  # fmt: skip
