@@ -5,10 +5,14 @@ values in a row that is most of what storing it costs. JSON writes numbers, ids,
 most texts as PostgreSQL reads them in an array, and orjson writes a column in one go.
 """
 
+import re
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
+
+_ALIKE: Final = re.compile(rb'\\["\\]')
+"""What JSON escapes as PostgreSQL does: quotes and backslashes."""
 
 
 def array_text(column: Sequence[Any]) -> str:
@@ -21,7 +25,7 @@ def array_text(column: Sequence[Any]) -> str:
         written = orjson.dumps(column)
     except TypeError:
         return f"{{{','.join(map(_element, column))}}}"  # an integer of more than 64 bits, a decimal
-    if b"\\" in written:
+    if b"\\" in written and b"\\" in _ALIKE.sub(b"", written):
         return f"{{{','.join(map(_element, column))}}}"
     return f"{{{written[1:-1].decode()}}}"
 

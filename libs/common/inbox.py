@@ -11,9 +11,9 @@ offset. The cluster's id stands beside it: offsets of another cluster mean nothi
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
-from libs.common.array_text import array_text
+from libs.common.array_text import array_columns, array_text
 from libs.common.db import Connection, Pool
 from libs.common.errors import Failure, Transient
 
@@ -45,25 +45,44 @@ class PositionLost(Failure):
     """The stored position is not in this cluster or topic any more. Stop: going on anywhere would skip or repeat."""
 
 
+class Move(NamedTuple):
+    """A fence on its way: of a partition of a topic in a cluster, from `expected` to `next_offset`."""
+
+    cluster_id: str
+    topic: str
+    partition: int
+    expected: int
+    next_offset: int
+
+
 async def advance(
     connection: Connection, cluster_id: str, topic: str, partition: int, expected_next: int, new_next: int
 ) -> None:
-    """Move the fence inside the effect's transaction. Raises FenceLost when it is not at `expected_next`."""
-    moved = await connection.fetchval(
+    """Move one fence inside the effect's transaction. Raises FenceLost when it is not at `expected_next`."""
+    await advance_each(connection, [Move(cluster_id, topic, partition, expected_next, new_next)])
+
+
+async def advance_each(connection: Connection, moves: Sequence[Move]) -> None:
+    """Move fences of different partitions inside their effects' transaction, in the order given.
+
+    Raises FenceLost where one of them is not where it is expected.
+    """
+    rows = await connection.fetch(
         """
-        update consumer_offsets
-           set next_offset = $5
-         where topic = $2 and partition = $3 and cluster_id = $1 and next_offset = $4
-        returning true
+        update consumer_offsets o
+           set next_offset = moved.next_offset
+          from unnest($1::text::text[], $2::text::text[], $3::text::integer[], $4::text::bigint[], $5::text::bigint[])
+               as moved (cluster_id, topic, partition, expected, next_offset)
+         where o.topic = moved.topic and o.partition = moved.partition and o.cluster_id = moved.cluster_id
+           and o.next_offset = moved.expected
+        returning o.topic, o.partition
         """,
-        cluster_id,
-        topic,
-        partition,
-        expected_next,
-        new_next,
+        *array_columns(moves),
     )
-    if not moved:
-        raise FenceLost(f"the position of {topic}/{partition} is no longer {expected_next}")
+    moved = {(row["topic"], row["partition"]) for row in rows}
+    for move in moves:
+        if (move.topic, move.partition) not in moved:
+            raise FenceLost(f"the position of {move.topic}/{move.partition} is no longer {move.expected}")
 
 
 async def unseen(connection: Connection, events: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:

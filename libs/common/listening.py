@@ -17,7 +17,7 @@ from libs.common.bus import DEAD_LETTER_SUFFIX, Batch, Consumer, KafkaSettings, 
 from libs.common.db import Connection, Pool
 from libs.common.dead_letters import DEFAULT_LIMITS, VALUE_BYTES_MAX, DeadLetterLimits
 from libs.common.errors import Transient
-from libs.common.inbox import StoredPositions, advance
+from libs.common.inbox import Move, StoredPositions, advance_each
 from libs.common.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -90,8 +90,13 @@ def _tell(done: "asyncio.Future[None]", error: Exception | None) -> None:
 
 async def advance_all(connection: Connection, batches: Sequence[Batch[T]]) -> None:
     """Moves the fences of batches inside their effects' transaction, in the order of partitions. Raises FenceLost."""
-    for batch in sorted(batches, key=lambda batch: batch.partition):
-        await advance(connection, batch.cluster_id, batch.topic, batch.partition, batch.expected, batch.next_offset)
+    await advance_each(
+        connection,
+        [
+            Move(batch.cluster_id, batch.topic, batch.partition, batch.expected, batch.next_offset)
+            for batch in sorted(batches, key=lambda batch: batch.partition)
+        ],
+    )
 
 
 class Ear(Generic[T]):

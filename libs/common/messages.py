@@ -21,7 +21,9 @@ JSON: Final = b"application/json"
 _HEAD: Final = [("ce_specversion", b"1.0"), ("content-type", JSON)]
 _REQUIRED: Final = ("ce_specversion", "ce_type", "ce_source", "ce_id")
 _EXTENSION: Final = re.compile(r"[a-z0-9]{1,64}")
-_KNOWN: Final = frozenset({*_REQUIRED, "ce_time", "ce_subject", "ce_datacontenttype"})
+_KNOWN: Final = frozenset(
+    {*_REQUIRED, "ce_time", "ce_subject", "ce_datacontenttype", "content-type", "traceparent"}
+)
 _ATTRIBUTE_BYTES_MAX: Final = 1024
 
 
@@ -90,17 +92,22 @@ def parse_headers(headers: Iterable[tuple[str, bytes | None]]) -> CloudEvent:
     """
     found: dict[str, str] = {}
     for name, value in headers:
-        if name.startswith("ce_") or name in {"content-type", "traceparent"}:
+        if name in _KNOWN or name.startswith("ce_"):
             if name in found:
                 raise Poison("header-repeated", f"header {name} is there twice", name)
-            found[name] = _text(name, value or b"")
+            if value is not None and len(value) > _ATTRIBUTE_BYTES_MAX:
+                raise Poison("header-wrong", f"header {name} is longer than {_ATTRIBUTE_BYTES_MAX} bytes", name)
+            try:
+                found[name] = value.decode() if value is not None else ""
+            except UnicodeDecodeError:
+                raise Poison("header-wrong", f"header {name} is not UTF-8", name) from None
     for name in _REQUIRED:
         if not found.get(name):
             raise Poison("header-missing", f"header {name} is missing or empty", name)
     if found["ce_specversion"] != "1.0":
         raise Poison("header-wrong", "header ce_specversion is not 1.0", "ce_specversion")
-    content_type = found.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if content_type != "application/json":
+    content_type = found.get("content-type", "application/json")
+    if content_type != "application/json" and content_type.partition(";")[0].strip().lower() != "application/json":
         raise Poison("header-wrong", "header content-type is not application/json", "content-type")
     return CloudEvent(
         found["ce_type"],
@@ -109,17 +116,8 @@ def parse_headers(headers: Iterable[tuple[str, bytes | None]]) -> CloudEvent:
         _time(found.get("ce_time")),
         found.get("ce_subject"),
         found.get("traceparent"),
-        {name[3:]: value for name, value in found.items() if name.startswith("ce_") and name not in _KNOWN},
+        {name[3:]: found[name] for name in found.keys() - _KNOWN},
     )
-
-
-def _text(name: str, value: bytes) -> str:
-    if len(value) > _ATTRIBUTE_BYTES_MAX:
-        raise Poison("header-wrong", f"header {name} is longer than {_ATTRIBUTE_BYTES_MAX} bytes", name)
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise Poison("header-wrong", f"header {name} is not UTF-8", name) from None
 
 
 def _time(text: str | None) -> datetime | None:

@@ -55,6 +55,8 @@ Publish = Callable[[Sequence[Message]], Awaitable[None]]
 
 async def put(connection: Connection, messages: Sequence[Message]) -> None:
     """Add messages to the transaction of `connection`, in order. Raises OversizeMessage above VALUE_BYTES_MAX."""
+    if not messages:
+        return
     for message in messages:
         if message.value is not None and len(message.value) > VALUE_BYTES_MAX:
             raise OversizeMessage(f"a message of {len(message.value)} bytes for {message.topic} does not fit")

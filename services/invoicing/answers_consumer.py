@@ -12,11 +12,13 @@ woken: what waited for a posting goes out at once.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from libs.common import metrics
 from libs.common.bus import Batch, KafkaSettings, parse_headers
@@ -24,6 +26,7 @@ from libs.common.clock import Clock
 from libs.common.db import Pool, transaction
 from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Poison
+from libs.common.event_shapes import Open, Ordinal
 from libs.common.events import ANSWERS, REQUEST_POSTED, REQUEST_REJECTED
 from libs.common.events_invoicing import INVOICING_SOURCE
 from libs.common.listening import Ear, Together, advance_all
@@ -34,6 +37,36 @@ from services.invoicing.posting_requests import Answer, PostedAnswer, RejectedAn
 GROUP: Final = "invoicing-answers"
 ANSWER_BYTES_MAX: Final = 1024 * 1024
 BATCH_RECORDS: Final = 1_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Request(Open):
+    """What is kept of which request is answered."""
+
+    service: str
+    idempotency_key: str
+
+
+@dataclass(slots=True, kw_only=True)
+class BookedEntry(Open):
+    """What is kept of an entry that is in the books."""
+
+    id: UUID
+    sequence: Ordinal
+    effective_on: date
+    recorded_at: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class ToldPosted(Open):
+    """`events.RequestPosted` without what is not kept: a third of the work of reading it."""
+
+    organization: str
+    request: Request
+    entry: BookedEntry | None = None
+
+
+POSTED: Final = TypeAdapter(ToldPosted)
 
 
 class Heard(NamedTuple):
@@ -63,7 +96,7 @@ def decode(record: ConsumerRecord) -> Heard:
 
 def _answer(event_type: str, raw: bytes) -> Answer | None:
     if event_type == REQUEST_POSTED.name:
-        posted = REQUEST_POSTED.adapter.validate_json(raw)
+        posted = POSTED.validate_json(raw)
         attempt = _attempt(posted.request.service, posted.request.idempotency_key)
         if attempt is None or posted.entry is None:
             return None

@@ -107,7 +107,7 @@ async def hold_documents(connection: Connection, keys: Sequence[Key]) -> None:
     rows = await connection.fetch(
         """
         select distinct p.organization, split_part(p.document, '/', 1) as kind,
-            split_part(p.document, '/', 2)::uuid as id
+            split_part(p.document, '/', 2) as id
         from unnest($1::text::text[], $2::text::uuid[]) as wanted (organization, id)
         join postings p on p.organization = wanted.organization and p.id = wanted.id
         where split_part(p.document, '/', 1) in ('payment', 'invoice')
@@ -115,7 +115,7 @@ async def hold_documents(connection: Connection, keys: Sequence[Key]) -> None:
         *array_columns(keys),
     )
     for kind, statement in _HOLD.items():
-        held = sorted((row["organization"], row["id"]) for row in rows if row["kind"] == kind)
+        held = [(row["organization"], row["id"]) for row in rows if row["kind"] == kind]
         if held:
             await connection.execute(statement, *array_columns(held))
 
@@ -174,34 +174,29 @@ async def insert_movements(connection: Connection, rows: Sequence[MovementRow]) 
 
 
 async def mark_posted(connection: Connection, rows: Sequence[PostedRow]) -> list[asyncpg.Record]:
-    """Postings that are in the books now and were not before."""
+    """Postings that are in the books now and were not before; their movements have the sequence too."""
     if not rows:
         return []
     marked: list[asyncpg.Record] = await connection.fetch(
         """
-        update postings p
-           set state = 'posted', sequence = answer.sequence, effective_on = answer.effective_on,
-               recorded_at = answer.recorded_at, resend_at = null, rejection = null
-          from unnest($1::text::text[], $2::text::uuid[], $3::text::bigint[], $4::text::date[], $5::text::timestamptz[])
-               as answer (organization, id, sequence, effective_on, recorded_at)
-         where p.organization = answer.organization and p.id = answer.id and p.state in ('requested', 'needs-attention')
-           and p.value is not null
-        returning p.organization, p.id, p.document, p.purpose, p.state, p.sequence, p.effective_on, p.rejection
+        with marked as (
+            update postings p
+               set state = 'posted', sequence = answer.sequence, effective_on = answer.effective_on,
+                   recorded_at = answer.recorded_at, resend_at = null, rejection = null
+              from unnest($1::text::text[], $2::text::uuid[], $3::text::bigint[], $4::text::date[],
+                       $5::text::timestamptz[])
+                   as answer (organization, id, sequence, effective_on, recorded_at)
+             where p.organization = answer.organization and p.id = answer.id
+               and p.state in ('requested', 'needs-attention') and p.value is not null
+            returning p.organization, p.id, p.document, p.purpose, p.state, p.sequence, p.effective_on, p.rejection),
+        moved as (
+            update movements m
+               set sequence = marked.sequence
+              from marked
+             where m.organization = marked.organization and m.posting = marked.id)
+        select organization, id::text, document, purpose, state, sequence, effective_on, rejection from marked
         """,
         *array_columns(rows),
-    )
-    posted = {(row["organization"], row["id"]) for row in marked}
-    moved = [row for row in rows if (row.organization, row.id) in posted]
-    if not moved:
-        return []
-    await connection.execute(
-        """
-        update movements m
-           set sequence = answer.sequence
-          from unnest($1::text::text[], $2::text::uuid[], $3::text::bigint[]) as answer (organization, id, sequence)
-         where m.organization = answer.organization and m.posting = answer.id
-        """,
-        *array_columns([row[:3] for row in moved]),
     )
     return marked
 
@@ -218,21 +213,21 @@ async def mark_rejected(connection: Connection, rows: Sequence[RejectedRow]) -> 
                as answer (organization, id, attempt, rejection)
          where p.organization = answer.organization and p.id = answer.id and p.state = 'requested'
            and p.attempt = answer.attempt
-        returning p.organization, p.id, p.document, p.purpose, p.state, p.sequence, p.effective_on, p.rejection
+        returning p.organization, p.id::text, p.document, p.purpose, p.state, p.sequence, p.effective_on, p.rejection
         """,
         *array_columns(rows),
     )
     return marked
 
 
-async def payments_told(connection: Connection, keys: Sequence[tuple[str, UUID]]) -> list[asyncpg.Record]:
-    """Payments as they are told to others, by organization and the payment's id."""
+async def payments_told(connection: Connection, keys: Sequence[tuple[str, str]]) -> list[asyncpg.Record]:
+    """Payments as they are told to others, ids and amounts as text, by organization and the payment's id."""
     if not keys:
         return []
     rows: list[asyncpg.Record] = await connection.fetch(
         """
-        select d.organization, d.ledger, d.id, d.provider, d.payment_id, d.customer, d.currency, d.amount, d.fee,
-            d.allocated, d.to_credit, d.unapplied, d.version
+        select d.organization, d.ledger, d.id::text, d.provider, d.payment_id, d.customer::text, d.currency,
+            d.amount::text, d.fee::text, d.allocated::text, d.to_credit::text, d.unapplied::text, d.version
         from unnest($1::text::text[], $2::text::uuid[]) as settled (organization, id)
         join payments d on d.organization = settled.organization and d.id = settled.id
         """,
@@ -242,7 +237,7 @@ async def payments_told(connection: Connection, keys: Sequence[tuple[str, UUID]]
 
 
 async def release(
-    connection: Connection, keys: Sequence[Key], now: datetime, resend_at: datetime
+    connection: Connection, keys: Sequence[tuple[str, str]], now: datetime, resend_at: datetime
 ) -> list[asyncpg.Record]:
     """Postings that waited for these, which are posted now, and are requested from now on: what to send of each."""
     if not keys:
@@ -352,10 +347,15 @@ async def withdraw(connection: Connection, organization: str, document: str) -> 
     return left
 
 
-async def show_on_documents(connection: Connection, documents: Sequence[tuple[str, str]]) -> None:
-    """Lets documents say how their postings stand: the worst of them. A document is its kind, `/`, its id."""
+async def show_on_documents(
+    connection: Connection, documents: Sequence[tuple[str, str]]
+) -> list[asyncpg.Record]:
+    """Lets documents say how their postings stand: the worst of them. A document is its kind, `/`, its id.
+
+    Gives the payments that say something else now, as `payments_told` does.
+    """
     if not documents:
-        return
+        return []
     rows = await connection.fetch(
         """
         select p.organization, p.document, case
@@ -367,17 +367,22 @@ async def show_on_documents(connection: Connection, documents: Sequence[tuple[st
               from unnest($1::text::text[], $2::text::text[]) as shown (organization, document)) d
         join postings p on p.organization || '' = d.organization and p.document = d.document
         group by p.organization, p.document
+        order by p.organization, p.document
         """,
         *array_columns(documents),
     )
-    by_kind: dict[str, list[tuple[str, UUID, str]]] = {}
+    by_kind: dict[str, list[tuple[str, str, str]]] = {}
     for row in rows:
         kind, _, document_id = row["document"].partition("/")
-        by_kind.setdefault(kind, []).append((row["organization"], UUID(document_id), row["posting"]))
+        by_kind.setdefault(kind, []).append((row["organization"], document_id, row["posting"]))
+    payments: list[asyncpg.Record] = []
     for kind in sorted(by_kind):
-        if statement := _SHOW.get(kind):
-            shown = sorted(by_kind[kind])
-            await connection.execute(statement, *array_columns(shown))
+        shown = array_columns(by_kind[kind])
+        if kind == "payment":
+            payments = await connection.fetch(_SHOW[kind], *shown)
+        elif statement := _SHOW.get(kind):
+            await connection.execute(statement, *shown)
+    return payments
 
 
 _SHOW: Final[Mapping[str, str]] = {
@@ -390,6 +395,8 @@ _SHOW: Final[Mapping[str, str]] = {
         update payments d set posting = shown.posting, version = d.version + 1
         from unnest($1::text::text[], $2::text::uuid[], $3::text::text[]) as shown (organization, id, posting)
         where d.organization = shown.organization and d.id = shown.id and d.posting <> shown.posting
+        returning d.organization, d.ledger, d.id::text, d.provider, d.payment_id, d.customer::text, d.currency,
+            d.amount::text, d.fee::text, d.allocated::text, d.to_credit::text, d.unapplied::text, d.version
         """,
     "credit-note": """
         update credit_notes d set posting = shown.posting
