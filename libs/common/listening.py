@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 RETRY_S: Final = 1.0
 BATCH_RECORDS: Final = 500
+PACE_S: Final = 0.05
 TOGETHER_RECORDS: Final = 500
 """As many make a transaction's fixed cost small; more than that do better side by side."""
 
@@ -100,7 +101,10 @@ async def advance_all(connection: Connection, batches: Sequence[Batch[T]]) -> No
 
 
 class Ear(Generic[T]):
-    """One topic, read as `member` of `group`. `run` as a task of the runtime."""
+    """One topic, read as `member` of `group`. `run` as a task of the runtime.
+
+    `pace_s`: what nobody waits for may gather for longer.
+    """
 
     def __init__(
         self,
@@ -114,6 +118,7 @@ class Ear(Generic[T]):
         accept: Callable[[Batch[T]], Awaitable[None]] | Together[T],
         limits: DeadLetterLimits = DEFAULT_LIMITS,
         max_records: int = BATCH_RECORDS,
+        pace_s: float = PACE_S,
     ) -> None:
         self._group = group
         self._together = accept if isinstance(accept, Together) else None
@@ -131,6 +136,7 @@ class Ear(Generic[T]):
             dead_letters=self._publisher,
             limits=limits,
             max_records=max_records,
+            pace_s=pace_s,
         )
 
     async def run(self, stopping: asyncio.Event) -> None:

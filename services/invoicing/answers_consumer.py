@@ -37,6 +37,7 @@ from services.invoicing.posting_requests import Answer, PostedAnswer, RejectedAn
 GROUP: Final = "invoicing-answers"
 ANSWER_BYTES_MAX: Final = 1024 * 1024
 BATCH_RECORDS: Final = 1_000
+PACE_S: Final = 0.1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,7 +142,7 @@ class AnswersConsumer:
         self._pool, self._clock, self._wake = pool, clock, wake
         self._ear: Ear[Heard] = Ear(
             kafka, pool, topic=topic, group=group, member=member, decode=decode, accept=Together(self._accept),
-            limits=limits, max_records=max_records,
+            limits=limits, max_records=max_records, pace_s=PACE_S,
         )  # fmt: skip
 
     async def run(self, stopping: asyncio.Event) -> None:

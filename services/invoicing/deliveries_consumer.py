@@ -30,6 +30,7 @@ from services.invoicing.delivery_store import NewDelivery, Target
 
 GROUP: Final = "invoicing-webhooks"
 BATCH_RECORDS: Final = 2_000
+PACE_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class DeliveriesConsumer:
         self._pool, self._clock, self._committed = pool, clock, committed
         self._ear = Ear(
             kafka, pool, topic=topic, group=group, member=member, decode=decode, accept=Together(self._accept),
-            limits=limits, max_records=BATCH_RECORDS,
+            limits=limits, max_records=BATCH_RECORDS, pace_s=PACE_S,
         )  # fmt: skip
 
     async def run(self, stopping: asyncio.Event) -> None:

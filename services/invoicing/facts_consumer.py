@@ -21,16 +21,17 @@ from uuid import UUID
 
 from aiokafka import ConsumerRecord
 from pydantic import TypeAdapter, ValidationError
+from typing_extensions import NotRequired, TypedDict
 
 from libs.common.bus import Batch, KafkaSettings, parse_headers
 from libs.common.clock import Clock
 from libs.common.db import Connection, Pool, transaction
 from libs.common.dead_letters import DEFAULT_LIMITS, DeadLetterLimits
 from libs.common.errors import Failure, Poison
-from libs.common.event_shapes import FACTS, HASH, PREVIOUS_HASH, Fact, Open
+from libs.common.event_shapes import FACTS, HASH, PREVIOUS_HASH, Open, Ordinal
 from libs.common.events import ENTRY_POSTED
 from libs.common.inbox import FenceLost, advance
-from libs.common.journal import AmountText, CodeText, CurrencyText, Side
+from libs.common.journal import AmountText, CodeText, CurrencyText, Side, SlugText
 from libs.common.listening import Ear
 from libs.common.problems import faults_of
 from libs.common.telemetry import get_logger, start_span
@@ -41,23 +42,21 @@ log = get_logger(__name__)
 
 GROUP: Final = "invoicing-facts"
 BATCH_RECORDS: Final = 2_000
+PACE_S: Final = 0.25
 KNOWN_USED_MAX: Final = 200_000
 
 Account = tuple[str, str, str]
 """Organization, ledger and account, by their codes."""
 
-ANY_FACT: Final = TypeAdapter(Fact)
 
-
-@dataclass(slots=True, kw_only=True)
-class ToldLine(Open):
+class ToldLine(TypedDict):
     """What is kept of a line."""
 
     account: CodeText
     side: Side
     amount: AmountText
     currency: CurrencyText
-    party: str | None = None
+    party: NotRequired[str | None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,13 +76,25 @@ class Asker(Open):
 
 
 @dataclass(slots=True, kw_only=True)
-class ToldPosted(Fact):
+class ToldFact(Open):
+    """`event_shapes.Fact` without what is not kept."""
+
+    organization: SlugText
+    ledger: SlugText
+    ledger_id: UUID
+    epoch: Ordinal
+    sequence: Ordinal
+
+
+@dataclass(slots=True, kw_only=True)
+class ToldPosted(ToldFact):
     """`events.EntryPosted` without what is not kept: a third of the work of reading it."""
 
     request: Asker
     entry: ToldEntry
 
 
+ANY_FACT: Final = TypeAdapter(ToldFact)
 POSTED: Final = TypeAdapter(ToldPosted)
 
 
@@ -91,33 +102,14 @@ class LogBroken(Failure):
     """A ledger's log does not go on where it was heard to: a person decides, by the runbook on restored ledgers."""
 
 
-class Line(NamedTuple):
-    """A line of a posted entry; debits are positive."""
-
-    account: str
-    currency: str
-    party: str | None
-    amount: int
-
-
-class PostedLines(NamedTuple):
-    """A posted entry, as far as it is kept. `service` is who asked for it."""
-
-    id: UUID
-    service: str
-    effective_on: date
-    lines: Sequence[Line]
-
-
-@dataclass(frozen=True, slots=True)
-class HeardFact:
-    """A fact at its place; `entry` is None where it is no posted entry."""
+class HeardFact(NamedTuple):
+    """A fact at its place; `posted` is None where it is no posted entry."""
 
     ledger: Ledger
     ledger_id: UUID
     place: Head
     previous_hash: str
-    entry: PostedLines | None
+    posted: ToldPosted | None
 
 
 def decode(record: ConsumerRecord) -> HeardFact:
@@ -134,24 +126,17 @@ def decode(record: ConsumerRecord) -> HeardFact:
     if computed != hash_:
         raise Poison("hash-differs", "the payload is not what its hash was computed of", f"ce_{HASH}")
     try:
-        if event.type != ENTRY_POSTED.name:
-            fact, entry = ANY_FACT.validate_json(raw), None
-        else:
-            fact = posted = POSTED.validate_json(raw)
-            entry = posted.entry
+        posted = POSTED.validate_json(raw) if event.type == ENTRY_POSTED.name else None
+        fact = posted or ANY_FACT.validate_json(raw)
     except ValidationError as error:
         fault = faults_of(error.errors(include_url=False), None)[0]
         raise Poison("schema", fault.detail, fault.pointer) from None
-    heard = None
-    if entry is not None:
-        lines = [Line(each.account, each.currency, each.party, _signed(each.side, each.amount)) for each in entry.lines]
-        heard = PostedLines(entry.id, posted.request.service, entry.effective_on, lines)
-    ledger = (fact.organization, fact.ledger)
-    return HeardFact(ledger, fact.ledger_id, Head(fact.epoch, fact.sequence, hash_), previous, heard)
+    place = Head(fact.epoch, fact.sequence, hash_)
+    return HeardFact((fact.organization, fact.ledger), fact.ledger_id, place, previous, posted)
 
 
 def _signed(side: str, amount: str) -> int:
-    """Minor units: a fact always writes all decimals of its currency."""
+    """Minor units, debits positive: a fact always writes all decimals of its currency."""
     minor = int(amount.replace(".", ""))
     return minor if side == "debit" else -minor
 
@@ -163,6 +148,7 @@ class _Heard:
     heads: dict[Ledger, tuple[UUID, Head]] = field(default_factory=dict)
     reached: dict[Ledger, int] = field(default_factory=dict)
     lines: list[BookLine] = field(default_factory=list)
+    lines_again: list[BookLine] = field(default_factory=list)
     used: set[Account] = field(default_factory=set)
 
 
@@ -185,7 +171,7 @@ class FactsConsumer:
         self._known_used: set[Account] = set()
         self._ear = Ear(
             kafka, pool, topic=topic, group=group, member=member, decode=decode, accept=self._accept, limits=limits,
-            max_records=max_records,
+            max_records=max_records, pace_s=PACE_S,
         )  # fmt: skip
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -227,6 +213,8 @@ async def keep(
     heard = _hear(facts, heads, {each[:3]: each for each in followed})
     if heard.lines:
         await facts_store.store_lines(connection, heard.lines)
+    if heard.lines_again:
+        await facts_store.store_lines_again(connection, heard.lines_again)
     if new := heard.used - known_used:
         await facts_store.store_used(connection, new)
         known_used |= new
@@ -269,25 +257,25 @@ def _hear(facts: Sequence[HeardFact], heads: dict[Ledger, Head], followed: dict[
             heads[fact.ledger] = fact.place
             heard.heads[fact.ledger] = fact.ledger_id, fact.place
         heard.reached[fact.ledger] = max(heard.reached.get(fact.ledger, 0), fact.place.sequence)
-        if fact.entry is None:
+        if fact.posted is None:
             continue
-        entry = fact.entry
+        entry = fact.posted.entry
         for number, line in enumerate(entry.lines):
-            account = (*fact.ledger, line.account)
+            account = (*fact.ledger, line["account"])
             if (kept := followed.get(account)) is None:
                 heard.used.add(account)
             elif new or not kept.complete:
-                heard.lines.append(
+                (heard.lines if new else heard.lines_again).append(
                     BookLine(
                         *fact.ledger,
                         fact.place.sequence,
                         number,
-                        line.account,
-                        line.currency,
-                        line.party,
-                        line.amount,
+                        line["account"],
+                        line["currency"],
+                        line.get("party"),
+                        _signed(line["side"], line["amount"]),
                         entry.id,
-                        entry.service,
+                        fact.posted.request.service,
                         entry.effective_on,
                     )
                 )

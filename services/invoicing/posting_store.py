@@ -350,7 +350,7 @@ async def withdraw(connection: Connection, organization: str, document: str) -> 
 async def show_on_documents(
     connection: Connection, documents: Sequence[tuple[str, str]]
 ) -> list[asyncpg.Record]:
-    """Lets documents say how their postings stand: the worst of them. A document is its kind, `/`, its id.
+    """Lets documents say how their postings stand: the worst of them. A document is its kind, `/`, its id, each once.
 
     Gives the payments that say something else now, as `payments_told` does.
     """
@@ -363,8 +363,7 @@ async def show_on_documents(
                 when bool_or(p.state in ('waiting', 'requested')) then 'requested'
                 when bool_or(p.state = 'posted') then 'posted'
                 else 'none' end as posting
-        from (select distinct organization, document
-              from unnest($1::text::text[], $2::text::text[]) as shown (organization, document)) d
+        from unnest($1::text::text[], $2::text::text[]) as d (organization, document)
         join postings p on p.organization || '' = d.organization and p.document = d.document
         group by p.organization, p.document
         order by p.organization, p.document

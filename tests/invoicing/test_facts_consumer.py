@@ -38,12 +38,12 @@ def test_every_golden_fact_is_read_and_each_continues_the_one_before() -> None:
     facts = [decode(as_record(message)) for message in golden()]
     assert [fact.place.sequence for fact in facts] == list(range(1, len(facts) + 1))
     assert [fact.previous_hash for fact in facts[1:]] == [fact.place.hash for fact in facts[:-1]]
-    (entry, *_) = [fact.entry for fact in facts if fact.entry is not None]
-    assert [(line.account, line.currency, line.amount) for line in entry.lines] == [
-        ("1010-CASH", "USD", 4900),
-        ("4000-REVENUE", "USD", -4900),
+    (posted, *_) = [fact.posted for fact in facts if fact.posted is not None]
+    assert [tuple(line.values()) for line in posted.entry.lines] == [
+        ("1010-CASH", "debit", "49.00", "USD"),
+        ("4000-REVENUE", "credit", "49.00", "USD"),
     ]
-    assert (entry.service, entry.id) == ("shop", UUID("0190a0b0-0000-8000-8000-000000000001"))
+    assert (posted.request.service, posted.entry.id) == ("shop", UUID("0190a0b0-0000-8000-8000-000000000001"))
 
 
 def test_an_altered_fact_is_poison() -> None:
