@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -205,6 +206,7 @@ def new_traceparent() -> str:
     return SpanContext(f"{_bits(128):032x}", f"{_bits(64):016x}", sampled).traceparent
 
 
+@lru_cache(maxsize=1_024)  # what is asked in one transaction comes with one traceparent
 def context_from(traceparent: str | bytes | None) -> SpanContext | None:
     """The parts of a W3C traceparent, or None where it is absent or breaks the rules (then a new trace begins)."""
     if traceparent is None:

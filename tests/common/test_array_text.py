@@ -20,6 +20,8 @@ COLUMNS: list[tuple[str, list[Any]]] = [
         "text",
         ["a", "", None, "null", "NULL", "a,b", "{}", " ", "ü", 'say "no"', "back\\slash", "line\nline\t", "\u2028"],
     ),
+    ("text", ['say "no"', "back\\slash", "\\n", '\\"', None]),
+    ("text", ["\\\n", '"\t']),
     ("text", [None, None]),
     ("text", []),
     ("uuid", [ID, None]),

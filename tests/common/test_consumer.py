@@ -46,6 +46,51 @@ async def test_it_goes_on_from_the_stored_position_and_not_from_kafkas(bench: Be
     assert await bench.effect() == [6, 7, 8, 9]
 
 
+async def test_records_that_follow_one_another_gather(bench: Bench) -> None:
+    """The first is taken at once; the others in few batches, however they come."""
+    sizes: list[int] = []
+
+    async def accept(batch: Batch[int]) -> None:
+        sizes.append(len(batch.items))
+        await bench.accept(batch)
+
+    stopping = asyncio.Event()
+    await bench.publish(0)
+    running = asyncio.create_task(bench.consumer(accept, pace_s=1.0).run(stopping))
+    async with asyncio.timeout(20):
+        while not await has_effect(bench, 1):
+            await asyncio.sleep(0.01)
+        for number in range(1, 21):
+            await bench.publish(number)
+            await asyncio.sleep(0.02)
+        while not await has_effect(bench, 21):
+            await asyncio.sleep(0.05)
+    stopping.set()
+    await running
+    assert (sizes[0], sum(sizes)) == (1, 21)
+    assert len(sizes) <= 7, sizes
+
+
+async def test_kafka_is_told_how_far_it_came_once_a_second_and_at_the_stop(bench: Bench) -> None:
+    consumer = bench.consumer()
+    place = TopicPartition(bench.topic, 0)
+
+    async def told() -> int:
+        async with bench.settings.admin() as admin:
+            committed = await admin.list_consumer_group_offsets(f"g-{bench.topic}")
+        return int(committed[place].offset) if place in committed else 0
+
+    await bench.publish(0)
+    await until(consumer, lambda: reached(bench, 1))
+    async with asyncio.timeout(20):
+        while await told() == 0:
+            await asyncio.sleep(0.01)
+    await bench.publish(1, 2)
+    await until(consumer, lambda: reached(bench, 3))
+    await consumer.stop()
+    assert await told() == 3
+
+
 async def test_holes_between_offsets_do_not_disturb_the_fence(bench: Bench) -> None:
     """A transaction's end takes an offset of its own, and an aborted one takes all of its."""
     async with AIOKafkaProducer(

@@ -45,6 +45,23 @@ async def test_a_fence_that_is_elsewhere_is_lost(
     assert await inbox.StoredPositions(pool).load("c1", "t", [0]) == {0: 7}
 
 
+async def test_fences_of_several_partitions_move_together(pool: db.Pool) -> None:
+    positions = inbox.StoredPositions(pool)
+    await positions.start("c1", "t", {0: 7, 1: 0, 2: 5})
+    async with db.transaction(pool) as connection:
+        await inbox.advance_each(connection, [inbox.Move("c1", "t", 0, 7, 9), inbox.Move("c1", "t", 1, 0, 4)])
+    assert await positions.load("c1", "t", [0, 1, 2]) == {0: 9, 1: 4, 2: 5}
+
+
+async def test_of_several_fences_one_that_is_elsewhere_is_enough(pool: db.Pool) -> None:
+    positions = inbox.StoredPositions(pool)
+    await positions.start("c1", "t", {0: 7, 1: 0})
+    with pytest.raises(inbox.FenceLost, match="t/1 is no longer 3"):
+        async with db.transaction(pool) as connection:
+            await inbox.advance_each(connection, [inbox.Move("c1", "t", 0, 7, 9), inbox.Move("c1", "t", 1, 3, 4)])
+    assert await positions.load("c1", "t", [0, 1]) == {0: 7, 1: 0}
+
+
 async def test_of_two_consumers_one_has_the_effect(pool: db.Pool) -> None:
     await inbox.StoredPositions(pool).start("c1", "t", {0: 0})
     await pool.execute("create table effect (n int)")
