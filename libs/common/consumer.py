@@ -4,7 +4,7 @@
     fetch (in the background, while the batch before is handled)
       -> decode each record: a value, or Poison -> dead letter, acknowledged before the batch is accepted
       -> accept(batch): the service's own transaction with the fence (inbox.advance) and the effect
-      -> position moves on; Kafka's committed offset follows once a second for lag tools, its failure is nobody's problem
+      -> position moves on; Kafka's committed offset follows once a second for lag tools, and may fail
 
     accept raises   FenceLost            the position is read again, the reader goes on from there
                     a transient error    the partition is paused, the batch comes again with backoff; heartbeats go on

@@ -21,9 +21,7 @@ JSON: Final = b"application/json"
 _HEAD: Final = [("ce_specversion", b"1.0"), ("content-type", JSON)]
 _REQUIRED: Final = ("ce_specversion", "ce_type", "ce_source", "ce_id")
 _EXTENSION: Final = re.compile(r"[a-z0-9]{1,64}")
-_KNOWN: Final = frozenset(
-    {*_REQUIRED, "ce_time", "ce_subject", "ce_datacontenttype", "content-type", "traceparent"}
-)
+_KNOWN: Final = frozenset({*_REQUIRED, "ce_time", "ce_subject", "ce_datacontenttype", "content-type", "traceparent"})
 _ATTRIBUTE_BYTES_MAX: Final = 1024
 
 

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NotRequired
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
 from pydantic import TypeAdapter, ValidationError
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from libs.common.bus import Batch, KafkaSettings, parse_headers
 from libs.common.clock import Clock

@@ -298,9 +298,7 @@ async def _settled(
 ) -> list[Message]:
     """What the ledger said of payments whose receipt is among these postings, as facts; `shown` are at hand already."""
     receipts = {
-        (row["organization"], row["document"].partition("/")[2]): row
-        for row in answered
-        if row["purpose"] == "payment"
+        (row["organization"], row["document"].partition("/")[2]): row for row in answered if row["purpose"] == "payment"
     }
     payments = {(row["organization"], row["id"]): row for row in shown}
     others = await posting_store.payments_told(connection, [key for key in receipts if key not in payments])

@@ -347,9 +347,7 @@ async def withdraw(connection: Connection, organization: str, document: str) -> 
     return left
 
 
-async def show_on_documents(
-    connection: Connection, documents: Sequence[tuple[str, str]]
-) -> list[asyncpg.Record]:
+async def show_on_documents(connection: Connection, documents: Sequence[tuple[str, str]]) -> list[asyncpg.Record]:
     """Lets documents say how their postings stand: the worst of them. A document is its kind, `/`, its id, each once.
 
     Gives the payments that say something else now, as `payments_told` does.

@@ -14,6 +14,7 @@ from libs.common.bus import (
     Message,
     Publisher,
 )
+from libs.common.clock import monotonic_s
 from libs.common.errors import Poison
 from libs.common.inbox import StoredPositions
 from tests.support.kafka import KafkaBroker
@@ -109,3 +110,11 @@ async def reached(bench: Bench, offset: int) -> bool:
 
 async def has_effect(bench: Bench, count: int) -> bool:
     return len(await bench.effect()) >= count
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], limit_s: float = 20) -> None:
+    """While a consumer runs by itself."""
+    give_up_s = monotonic_s() + limit_s
+    while not await condition():
+        assert monotonic_s() < give_up_s, f"it did not come true within {limit_s:.0f} s"
+        await asyncio.sleep(0.01)

@@ -19,7 +19,7 @@ from libs.common.bus import (
 )
 from libs.common.errors import Misconfigured, Transient
 from libs.common.inbox import PositionLost, StoredPositions
-from tests.common.consumer_bench import Bench, Remembered, has_effect, reached, until
+from tests.common.consumer_bench import Bench, Remembered, eventually, has_effect, reached, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.database]
 
@@ -57,14 +57,11 @@ async def test_records_that_follow_one_another_gather(bench: Bench) -> None:
     stopping = asyncio.Event()
     await bench.publish(0)
     running = asyncio.create_task(bench.consumer(accept, pace_s=1.0).run(stopping))
-    async with asyncio.timeout(20):
-        while not await has_effect(bench, 1):
-            await asyncio.sleep(0.01)
-        for number in range(1, 21):
-            await bench.publish(number)
-            await asyncio.sleep(0.02)
-        while not await has_effect(bench, 21):
-            await asyncio.sleep(0.05)
+    await eventually(lambda: has_effect(bench, 1))
+    for number in range(1, 21):
+        await bench.publish(number)
+        await asyncio.sleep(0.02)
+    await eventually(lambda: has_effect(bench, 21))
     stopping.set()
     await running
     assert (sizes[0], sum(sizes)) == (1, 21)
@@ -75,20 +72,18 @@ async def test_kafka_is_told_how_far_it_came_once_a_second_and_at_the_stop(bench
     consumer = bench.consumer()
     place = TopicPartition(bench.topic, 0)
 
-    async def told() -> int:
+    async def told(offset: int) -> bool:
         async with bench.settings.admin() as admin:
             committed = await admin.list_consumer_group_offsets(f"g-{bench.topic}")
-        return int(committed[place].offset) if place in committed else 0
+        return place in committed and committed[place].offset == offset
 
     await bench.publish(0)
     await until(consumer, lambda: reached(bench, 1))
-    async with asyncio.timeout(20):
-        while await told() == 0:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: told(1))
     await bench.publish(1, 2)
     await until(consumer, lambda: reached(bench, 3))
     await consumer.stop()
-    assert await told() == 3
+    assert await told(3)
 
 
 async def test_holes_between_offsets_do_not_disturb_the_fence(bench: Bench) -> None:
