@@ -9,6 +9,7 @@ from aiokafka.partitioner import murmur2
 
 from libs.common.bus import KafkaSettings, Message, OversizeMessage, Publisher, partition_of
 from libs.common.errors import Misconfigured, Transient
+from libs.common.publisher import partitions_of
 from tests.common.published import assert_in_order, numbered, read
 from tests.support.kafka import KafkaBroker
 
@@ -104,6 +105,8 @@ async def test_a_cancelled_caller_disturbs_nobody(kafka: KafkaBroker, publisher:
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 5, 16, 36, 100])
 def test_keys_go_where_kafkas_own_clients_send_them(length: int) -> None:
-    for _ in range(50):
-        key = os.urandom(length)
-        assert partition_of(key, 7) == (murmur2(key) & 0x7FFFFFFF) % 7
+    keys = [os.urandom(length) for _ in range(50)]
+    others = [os.urandom(7), None, keys[0], b""]
+    expected = [(murmur2(key or b"") & 0x7FFFFFFF) % 7 for key in [*keys, *others]]
+    assert partitions_of([*keys, *others], 7) == expected
+    assert [partition_of(key, 7) for key in keys] == expected[:50]
