@@ -245,7 +245,7 @@ MESSAGING = [
         "oversize-message-sent",
         "A message that its topic does not take is refused before anything is sent.",
         PUBLISHER,
-        "if message.value is not None and len(message.value) > self._limits[topic] - _ENVELOPE_BYTES:",
+        "if message.value is not None and len(message.value) > limit:",
         "if message.value is not None and len(message.value) < 0:",
         (SENT + "test_an_oversize_message_is_refused_before_anything_is_sent",),
     ),
