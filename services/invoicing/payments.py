@@ -41,7 +41,7 @@ class Recorded(NamedTuple):
     """A payment as it is stored; `is_new` is False where it was recorded before."""
 
     kept: PaymentRow | Row
-    allocated: Sequence[AllocationRow]
+    allocated: Sequence[tuple[AllocationRow, str]]
     is_new: bool
 
     @property
@@ -52,8 +52,8 @@ class Recorded(NamedTuple):
 
     @property
     def allocations(self) -> list[Row]:
-        """What it settled when it was recorded, by name."""
-        return [each._asdict() for each in self.allocated]
+        """What it settled when it was recorded, by name, in the currencies of its invoices."""
+        return [{**each._asdict(), "currency": currency} for each, currency in self.allocated]
 
 
 async def record_payments(
@@ -138,6 +138,7 @@ def _posting(placed: Placed, receivables: Receivables, books: Bookkeeping) -> Pr
 def _received(placed: Placed) -> Row:
     """What the posting rules ask of a payment's row."""
     payment = placed.payment
+    base, counter, rate = _stated(payment)
     return {
         "id": payment.id,
         "payment_id": payment.payment_id,
@@ -151,7 +152,16 @@ def _received(placed: Placed) -> Row:
         "unapplied": placed.unapplied,
         "to_credit": placed.to_credit,
         "received_on": payment.received_on,
+        "stated_base": base,
+        "stated_counter": counter,
+        "stated_rate": rate,
     }
+
+
+def _stated(payment: ReceivedPayment) -> tuple[str | None, str | None, Decimal | None]:
+    """The columns of the rate that it states."""
+    rate = payment.stated
+    return (None, None, None) if rate is None else (rate.base, rate.counter, Decimal(rate.rate))
 
 
 def _settled(placed: Placed, receivables: Receivables) -> list[entries.Placed]:
@@ -192,9 +202,10 @@ async def _store(
     await payment_store.move_credit(connection, credit)
     await want(connection, [*postings, *(each.posting for each in discounted)], now)
     await put(connection, [*_facts(placed, receivables, now), *_discount_facts(discounted, receivables, now)])
-    by_payment: dict[UUID, list[AllocationRow]] = {}
+    by_payment: dict[UUID, list[tuple[AllocationRow, str]]] = {}
     for allocation in allocations:
-        by_payment.setdefault(allocation.source_id, []).append(allocation)
+        owed: str = receivables.rows[allocation.organization, allocation.invoice]["currency"]
+        by_payment.setdefault(allocation.source_id, []).append((allocation, owed))
     return {
         each.payment.name: Recorded(row, by_payment.get(row.id, ()), is_new=True)
         for each, row in zip(placed, rows, strict=True)
@@ -238,6 +249,7 @@ def _discount_facts(discounted: Sequence[Discounted], receivables: Receivables, 
 def _row(placed: Placed, posting: str, receipt: str | None) -> PaymentRow:
     """A payment's row."""
     payment = placed.payment
+    base, counter, rate = _stated(payment)
     return PaymentRow(
         organization=payment.organization,
         id=payment.id,
@@ -261,9 +273,9 @@ def _row(placed: Placed, posting: str, receipt: str | None) -> PaymentRow:
         posting=posting,
         client_ref=payment.client_ref,
         created_at=payment.created_at,
-        stated_base=None if payment.stated is None else payment.stated.base,
-        stated_counter=None if payment.stated is None else payment.stated.counter,
-        stated_rate=None if payment.stated is None else Decimal(payment.stated.rate),
+        stated_base=base,
+        stated_counter=counter,
+        stated_rate=rate,
     )
 
 

@@ -160,7 +160,7 @@ async def test_an_allocation_keeps_the_day_of_its_invoice_whatever_it_says(booke
             f"update invoices set paid = 0, status = 'issued', version = version + 1 {BOOKED};"
             "update payments set allocated = 0, unapplied = amount, version = version + 1;"
             "insert into allocations select organization, gen_random_uuid(), source, source_id, invoice, amount, "
-            "on_date, id, now(), '2020-01-01' from allocations"
+            "on_date, id, now(), null, '2020-01-01' from allocations"
         )
     rows = await booked.fetch(
         "select a.invoice_issued_on = i.issued_on as same from allocations a join invoices i on i.id = a.invoice"

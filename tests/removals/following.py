@@ -67,7 +67,7 @@ FOLLOWING = [
     Removal(
         "sql-allocation-day",
         "An allocation keeps the day of its invoice's issue, whatever is said.",
-        "services/invoicing/migrations/0010_allocation_days.sql",
+        "services/invoicing/migrations/0012_allocation_days.sql",
         "before insert on allocations for each row execute",
         "before insert on allocations for each row when (new.invoice_issued_on is null) execute",
         ("tests/invoicing/test_guards.py::test_an_allocation_keeps_the_day_of_its_invoice_whatever_it_says",),

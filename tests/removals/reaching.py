@@ -2,7 +2,7 @@
 
 from tests.removals.removal import Removal
 
-SQL = "services/invoicing/migrations/0012_reaching.sql"
+SQL = "services/invoicing/migrations/0010_reaching.sql"
 CROSSING, BY_HAND = "tests/invoicing/test_other_currency.py::", "tests/invoicing/test_money_back.py::"
 LISTS = "tests/invoicing/test_money_lists.py::"
 
