@@ -97,7 +97,7 @@ FOLLOWING = [
         READS,
         "and a.invoice = any($2) and a.source = 'discount'\n",
         "and a.invoice = any($2) and false\n",
-        (f"{TAX}test_discounts_and_tax_withheld_day_by_day[cash]", f"{TAX}test_any_days_on_cash_are_what_was_made_due"),
+        (f"{TAX}test_discounts_and_tax_withheld_day_by_day[cash]",),
     ),
     Removal(
         "unexplained-cent",
