@@ -202,7 +202,7 @@ def test_the_guides_of_receivables_run_one_after_another(repository: Path, folde
         script += [f"echo; echo '# {name}'", *blocks(guides / f"{name}.md", "sh")]
     told = "\n".join(script).replace("--org studio", "--org guided-receivables")
     parts = re.split(
-        r"^# ([a-z-]+)$", _shell(folder, told.replace("https://receiver.example/hook", receiver)), flags=re.M
+        r"^# ([a-z-]+)$", _shell(folder, told.replace("https://receiver.example/hook", receiver)), flags=re.MULTILINE
     )
     said = dict(zip(parts[1::2], parts[2::2], strict=True))
     refused = {name: found for name, text in said.items() if (found := re.findall(r'"status":4.*?"request_id"', text))}
