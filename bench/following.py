@@ -3,10 +3,10 @@
     python -m bench.following [--only dunning,recurring] [--overdue 100000] [--recurring 10000] [--json FILE]
 
 Starts a PostgreSQL of its own; invoicing's commands run in this process, as the role that writes, with every check, key
-and trigger on; nothing is sent to Kafka. 10,000 customers owe the overdue invoices, which are written by COPY. Six
-levels of reminders follow one another, three without a fee and then three with one: each is a run of the figure, and
-made of as many runs of dunning (500 letters, a transaction each) as it takes. Each recurring invoice has three days
-that were missed; each day of all of them is a run of the figure, made in lots as the service makes them. The
+and trigger on; nothing is sent to Kafka. Each customer owes ten of the overdue invoices, which are written by COPY. All
+are reminded twice, first without a fee, then with one, by as many runs of dunning (500 letters, a transaction each) as
+it takes; what the first, second and last third of them took are the runs of a figure. Each recurring invoice has three
+days that were missed; each day of all of them is a run of the figure, made in lots as the service makes them. The
 references are bare COPYs of the rows that were stored: with indexes and checks, no triggers.
 """
 
@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -43,20 +43,16 @@ from services.invoicing.repeating import Repeating
 from services.invoicing.schedules import Schedule
 
 PARTS: Final = ("dunning", "recurring")
-CUSTOMERS: Final = 10_000
+OWED: Final = 10
+"""Overdue invoices of each customer."""
 RUNS: Final = 3
 APART: Final = 7
 COPIES: Final = 1_000
 OVERDUE_ON: Final = TODAY.date() + timedelta(days=100)
 """By then every invoice is overdue for its first level."""
 LEVELS: Final = [
-    Level(
-        days_after_due=APART * place,
-        title=f"Reminder {place}",
-        text="Please pay.",
-        fees={} if place <= RUNS else {"USD": "5.00"},
-    )
-    for place in range(1, 2 * RUNS + 1)
+    Level(days_after_due=APART, title="Reminder", text="Please pay.", fees={}),
+    Level(days_after_due=2 * APART, title="Second reminder", text="Please pay now.", fees={"USD": "5.00"}),
 ]
 TEMPLATE: Final = (
     '{{"ledger": "main", "customer": "{customer}", "currency": "USD", "lines": ['
@@ -81,6 +77,14 @@ RECURRED: Final = {
 }
 
 
+class Sent(NamedTuple):
+    """What one run of dunning did."""
+
+    letters: int
+    raised: int
+    spent_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Following:
     """What is measured, on a database that is filled."""
@@ -92,33 +96,39 @@ class Following:
     customers: Sequence[UUID]
 
     async def dunning(self, overdue: int) -> None:
-        """Six levels for everybody: letters a second, and overdue invoices raised a second."""
+        """Two levels for everybody: letters a second, and overdue invoices raised a second."""
         async with transaction(self.writer) as connection:
             put = await put_levels(connection, BENCH, "main", LEVELS, None, TODAY)
         assert isinstance(put, Done), put
-        runs = [await self._level(OVERDUE_ON + timedelta(days=APART * place), overdue) for place in range(2 * RUNS)]
-        reference = await copied(self.admin, LETTERS)
-        for name, figures in (("without a fee", runs[:RUNS]), ("with a fee each", runs[RUNS:])):
-            self.report.add(f"letters, {name}", [letters for letters, _ in figures], "letters/s", reference)
-            self.report.add(f"  invoices raised by them, {name}", [raised for _, raised in figures], "invoices/s")
+        reference = 0.0
+        for weeks, name in enumerate(("without a fee", "with a fee each")):
+            sent = await self._level(OVERDUE_ON + timedelta(days=APART * weeks), overdue)
+            reference = reference or await copied(self.admin, LETTERS)
+            thirds = [sent[len(sent) * no // RUNS : len(sent) * (no + 1) // RUNS] for no in range(RUNS)]
+            spent = [sum(each.spent_s for each in third) for third in thirds]
+            letters = [sum(each.letters for each in third) / s for third, s in zip(thirds, spent, strict=True)]
+            raised = [sum(each.raised for each in third) / s for third, s in zip(thirds, spent, strict=True)]
+            self.report.add(f"letters, {name}", letters, "letters/s", reference)
+            self.report.add(f"  invoices raised by them, {name}", raised, "invoices/s")
         self.report.add("bare COPY of 1,000 letters with their steps", [reference], "letters/s", note="reference")
 
-    async def _level(self, on: date, overdue: int) -> tuple[float, float]:
-        letters = raised = 0
-        more, spent = True, 0.0
+    async def _level(self, on: date, overdue: int) -> list[Sent]:
+        """Runs of dunning until everybody has a letter."""
+        sent: list[Sent] = []
+        more = True
         while more:
             started = time.perf_counter()
             async with transaction(self.writer) as connection:
                 done = await run_dunning(connection, self.sealer, Run(BENCH, "main", on), _noon(on))
-            spent += time.perf_counter() - started
+            spent_s = time.perf_counter() - started
             assert isinstance(done, Done), done
             assert not done.body["refused"], done.body["refused"][:1]
-            letters += len(done.body["letters"])
-            raised += sum(len(letter["raised"]) for letter in done.body["letters"])
-            more = done.body["more"]
-        assert (letters, raised) == (len(self.customers), overdue), (letters, raised)
+            letters, more = done.body["letters"], done.body["more"]
+            sent.append(Sent(len(letters), sum(len(letter["raised"]) for letter in letters), spent_s))
+        assert sum(each.letters for each in sent) == len(self.customers), "everybody has a letter"
+        assert sum(each.raised for each in sent) == overdue, "everything is raised"
         await self.admin.execute("vacuum analyze")
-        return letters / spent, raised / spent
+        return sent
 
     async def recurring(self, count: int) -> None:
         """Three missed days of everybody's: invoices made a second."""
@@ -191,7 +201,7 @@ async def measure(parts: Sequence[str], overdue: int, recurring: int, json_file:
     settings = {
         "overdue invoices": f"{overdue:,}",
         "recurring invoices": f"{recurring:,}, of two lines, three days missed",
-        "customers": f"{CUSTOMERS:,}",
+        "customers": f"{overdue // OWED:,}",
         "postgres": "18, fsync on",
     }
     report = Report("following", settings)
@@ -200,7 +210,7 @@ async def measure(parts: Sequence[str], overdue: int, recurring: int, json_file:
     async with place() as (address, dsns):
         writer = await create_writer_pool(dsns.writer, max_size=2)
         admin: Any = await asyncpg.connect(address)
-        ids, content = await customers(writer, sealer, CUSTOMERS)
+        ids, content = await customers(writer, sealer, overdue // OWED)
         gc.freeze()
         gc.set_threshold(*runtime.GC_THRESHOLDS)  # as in the service's own process
         following = Following(writer, admin, sealer, report, ids)
