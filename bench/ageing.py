@@ -135,15 +135,15 @@ async def application(writer: Pool, reader: Pool, sealer: Sealer) -> AsyncIterat
             await verifier.close()
 
 
-async def customers(pool: Pool, sealer: Sealer) -> tuple[list[UUID], str]:
-    """The customers, sealed as always, and the content of one real invoice."""
+async def customers(pool: Pool, sealer: Sealer, count: int = CUSTOMERS) -> tuple[list[UUID], str]:
+    """So many customers, sealed as always, and the content of one real invoice."""
     ids: list[UUID] = []
     async with transaction(pool) as connection:
         mapped = await put_mapping(
             connection, BENCH, "main", MappingWish(standard=True, functional_currency="USD"), TODAY
         )
         assert isinstance(mapped, Done), mapped
-        for number in range(CUSTOMERS):
+        for number in range(count):
             wish = CustomerWish(name=f"Customer {number:05d}", email=f"accounts@customer-{number}.example")
             made = await create_customer(connection, sealer, BENCH, wish, TODAY)
             assert isinstance(made, Done), made
@@ -168,17 +168,19 @@ class Filling:
         """All invoices; gives how many there are. A fifth more than stay open: those are paid later."""
         count = open_count + open_count // 6
         for start in range(0, count, SLICE):
-            rows = [self._invoice(number, count) for number in range(start, min(start + SLICE, count))]
+            rows = [self.invoice(number, count) for number in range(start, min(start + SLICE, count))]
             await self.connection.copy_records_to_table("invoices", records=rows, columns=INVOICES)
         return count
 
-    def _invoice(self, number: int, count: int) -> tuple[Any, ...]:
+    def invoice(self, number: int, count: int) -> tuple[Any, ...]:
+        """The row of one of so many invoices, issued and posted, each later than the one before."""
         at = TODAY - timedelta(days=DAYS) + timedelta(days=DAYS) * (number / count)
         day, net = at.date(), self.chosen.randrange(1_000, 500_000)
         due = day + timedelta(days=self.chosen.choice((14, 30, 30, 60)))
         serial, tax = number + 1, net // 5
+        customer = self.customers[number * 7919 % len(self.customers)]
         return (
-            BENCH, invoice_id(number), "main", self.customers[number * 7919 % CUSTOMERS], "bench", 2026, serial,
+            BENCH, invoice_id(number), "main", customer, "bench", 2026, serial,
             f"B-{serial:07d}", "issued", "posted", "USD", day, day, due, net, tax, net + tax, self.content, at, at,
         )  # fmt: skip
 

@@ -5,23 +5,29 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from time import sleep
+from typing import Any, ClassVar
 
 import orjson
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from libs.cli import session
+from libs.common.clock import monotonic_s
 from libs.common.events import EntryWanted
 from libs.common.events_payments import PAYMENT_RECEIVED
 from libs.common.holds import CaptureBody, HoldRequest
 from libs.common.journal import AccountRequest, EntryRequest
+from libs.devstack.ports import LOOPBACK
 from libs.devstack.stack import start_detached, stop_stack
 
 HOLD, CAPTURE = TypeAdapter(HoldRequest), TypeAdapter(CaptureBody)
 ENTRY, ACCOUNT, WANTED = TypeAdapter(EntryRequest), TypeAdapter(AccountRequest), TypeAdapter(EntryWanted)
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+RECEIVABLES = ("webhooks", "dunning", "recurring-invoices", "tax-and-follow-up", "settle-receivables")
+_BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _BODY = re.compile(r"--data '(\{.*?\n?\s*\})'(?!\")", re.DOTALL)
 
 
@@ -69,7 +75,7 @@ def test_the_kafka_request_fits_its_type(repository: Path) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The data folder of a running stack."""
     made: Path = tmp_path_factory.mktemp("stack")
-    start_detached(made, quiet=True)
+    start_detached(made, quiet=True, program=("-m", "tests.support.private_stack"))
     try:
         yield made
     finally:
@@ -156,6 +162,70 @@ def test_the_receive_payments_guide_runs_from_top_to_bottom(repository: Path, fo
     assert '"by_age"' in said
     assert '"ties":' in said
     assert '"detail":' not in said
+
+
+class _Receiver(BaseHTTPRequestHandler):
+    """Somebody's server: keeps what comes."""
+
+    came: ClassVar[list[tuple[str, bytes]]] = []
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        self.came.append((self.headers["LedgerBus-Signature"], raw))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def receiver() -> Iterator[str]:
+    """The address of a receiver of webhooks on this machine."""
+    server = HTTPServer((LOOPBACK, 0), _Receiver)
+    serving = Thread(target=server.serve_forever)
+    serving.start()
+    try:
+        yield f"http://{LOOPBACK}:{server.server_port}/hook"
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(300)
+def test_the_guides_of_receivables_run_one_after_another(repository: Path, folder: Path, receiver: str) -> None:
+    guides, script = repository / "docs" / "guides", []
+    for name in ("receive-payments", *RECEIVABLES):
+        script += [f"echo; echo '# {name}'", *blocks(guides / f"{name}.md", "sh")]
+    told = "\n".join(script).replace("--org studio", "--org guided-receivables")
+    parts = re.split(
+        r"^# ([a-z-]+)$", _shell(folder, told.replace("https://receiver.example/hook", receiver)), flags=re.MULTILINE
+    )
+    said = dict(zip(parts[1::2], parts[2::2], strict=True))
+    refused = {name: found for name, text in said.items() if (found := re.findall(r'"status":4.*?"request_id"', text))}
+    assert refused == {}
+    assert '"dunning_level":1' in said["dunning"]
+    assert "<title>Reminder</title>" in said["dunning"]
+    assert '"recurring_invoice":' in said["recurring-invoices"]
+    assert '"state":"filed"' in said["tax-and-follow-up"]
+    assert '"buckets":' in said["tax-and-follow-up"]
+    assert '"credited":"2.40"' in said["settle-receivables"]
+    assert '"left":"6.00"' in said["settle-receivables"]
+    names: dict[str, Any] = {}
+    (check,) = blocks(guides / "webhooks.md", "python")
+    exec(compile(check, "webhooks.md", "exec"), names)
+    give_up_s = monotonic_s() + 30
+    while not _Receiver.came:
+        assert monotonic_s() < give_up_s, "no webhook came"
+        sleep(0.1)
+    header, raw = _Receiver.came[0]
+    assert orjson.loads(raw)["type"] == "invoicing.dunning-sent.v1"
+    assert names["is_ours"](header, raw, b"a secret of sixteen or more")
+    assert not names["is_ours"](header, raw + b" ", b"a secret of sixteen or more")
+    assert not names["is_ours"](header, raw, b"another secret of sixteen")
 
 
 def test_the_payment_event_of_the_guide_fits_its_type(repository: Path) -> None:
