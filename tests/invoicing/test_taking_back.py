@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from libs.common.db import Pool
+from services.invoicing.pools import MIGRATIONS
 from tests.invoicing.conftest import InvoicingDatabase
 from tests.invoicing.hearing import Log
 from tests.invoicing.paying import payments, tell, told
@@ -184,6 +185,13 @@ async def test_a_payout_that_waits_for_an_account_is_not_taken_back_yet(service:
     assert (await read(service, f"/payouts/{made['id']}"))["taken_back_on"] is None
 
 
+async def unplaced(service: Service) -> str:
+    """50.00 of Acme Corp that are on no invoice."""
+    loose = await did(service, "/payments", {"amount": "50.00", "currency": "USD"})
+    await did(service, f"/payments/{loose['id']}/customer", {"customer": "Acme Corp"}, 200)
+    return f"/payments/{loose['id']}"
+
+
 async def test_kept_credit_is_unapplied_again_unless_it_was_used(service: Service) -> None:
     loose = await did(service, "/payments", {"amount": "50.00", "currency": "USD"})
     path = f"/payments/{loose['id']}"
@@ -224,6 +232,24 @@ async def test_kept_credit_that_went_back_is_not_unapplied_again(service: Servic
     refused = await did(service, f"/kept-credits/{kept['id']}/take-back", None, 422)
     assert refused["facts"] == {"amount": "50.00", "left": "30.00", "balance": "70.00"}
     await tied(service)
+
+
+async def test_what_was_kept_before_is_known_by_its_entries(service: Service, receivables: InvoicingDatabase) -> None:
+    """The migration that brought the table fills it from the postings of before."""
+    path = await unplaced(service)
+    for amount in ("20.00", "10.00"):
+        await did(service, f"{path}/keep-as-credit", {"amount": amount, **ON}, 200)
+    kept = "select * from kept_credits order by id"
+    before = await service.acme.all(kept)
+    migration = (MIGRATIONS / "0008_reaching.sql").read_text(encoding="utf-8")
+    filling = migration[migration.index("insert into kept_credits") :].partition(";")[0]
+    admin = await asyncpg.connect(receivables.admin)
+    try:
+        await admin.execute("set session_replication_role = replica; delete from kept_credits; " + filling)
+    finally:
+        await admin.close()
+    assert await service.acme.all(kept) == before
+    assert [int(row["amount"]) for row in before] == [2000, 1000]
 
 
 # --- refunds that come back -------------------------------------------------------------------------------------------
