@@ -292,6 +292,31 @@ async def test_what_finds_its_place_taken_is_unapplied(service: Service) -> None
     await tied(service)
 
 
+async def test_a_promised_refund_that_bounced_is_left_again(service: Service) -> None:
+    path = await unplaced(service)
+    acme = (await did(service, f"{path}/keep-as-credit", None, 200))["customer"]
+    promised = await did(service, f"/customers/{acme}/refunds-payable", {"currency": "USD"})
+    at, before = f"/refunds-payable/{promised['id']}", await sums(service)
+    await did(service, f"{at}/pay", {"amount": "40.00"}, 200)
+    over = await did(service, f"{at}/bounced", {"amount": "40.01"}, 422)
+    assert (over["code"], over["facts"]) == ("bounce-exceeds-paid", {"amount": "40.01", "paid": "40.00"})
+    back = await did(service, f"{at}/bounced", {"amount": "15.00", **ON}, 200)
+    assert (back["paid"], back["left"]) == ("25.00", "25.00")
+    back = await did(service, f"{at}/bounced", None, 200)
+    assert (back["paid"], back["left"]) == ("0.00", "50.00")
+    assert (await did(service, f"{at}/bounced", None, 422))["code"] == "bounce-exceeds-paid"
+    assert (await did(service, f"/refunds-payable/{UUID(int=7)}/bounced", None, 404))[
+        "code"
+    ] == "unknown-refund-payable"
+    assert await sums(service) == before
+    await did(service, f"{at}/pay", {"amount": "20.00"}, 200)
+    await did(service, f"{at}/cancel", None, 200)
+    await tied(service)
+    assert [(await read(service, at))[name] for name in ("paid", "cancelled", "left", "posting")] == [
+        "20.00", "30.00", "0.00", "posted",
+    ]  # fmt: skip
+
+
 # --- the database -----------------------------------------------------------------------------------------------------
 
 _GIVEN_UP = (
@@ -321,6 +346,11 @@ GUARDED = [
      "from payout_reversals", "payout_taken_back"),
     ("kept credit taken back in part", _KEPT.format("1", "id"), "undoing_differs"),
     ("kept credit taken back as nothing", _KEPT.format("amount", "null"), "taken_back_names_what_was_kept"),
+    ("a promise that came back by nothing", "update refunds_payable set paid = 500, version = 9",
+     "refund_payable_adds_up"),
+    ("a bounce that the promise does not know",
+     "insert into refund_payable_moves select organization, gen_random_uuid(), id, 'bounced', 1, null, on_date, now() "
+     "from refunds_payable", "refund_payable_adds_up"),
     ("a reversal changed", "update payout_reversals set on_date = '2027-01-01'", None),
     ("a refund bounced in part", _BOUNCED.format("'bounced'", "1", "1", "id"), "undoing_differs"),
     ("a refund bounced without a name", _BOUNCED.format("'bounced'", "amount", "amount", "null"),
@@ -346,6 +376,10 @@ async def taken(service: Service) -> Service:
     await did(service, f"/payments/{loose['id']}/customer", {"customer": "Acme Corp"}, 200)
     await did(service, f"/payments/{loose['id']}/keep-as-credit", {"amount": "30.00"}, 200)
     await did(service, f"/payments/{loose['id']}/refunds", {"amount": "20.00"})
+    promised = await did(
+        service, f"/customers/{made['customer']}/refunds-payable", {"currency": "USD", "amount": "10.00"}
+    )
+    await did(service, f"/refunds-payable/{promised['id']}/pay", None, 200)
     return service
 
 
