@@ -156,6 +156,7 @@ EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
         "reason": "Paid twice",
     },
     ("POST", "/api/v1/refunds-payable/{id}/pay"): {"amount": "10.00", "on": "2026-12-05"},
+    ("POST", "/api/v1/refunds-payable/{id}/bounced"): {"amount": "10.00", "on": "2026-12-09"},
     ("POST", "/api/v1/refunds-payable/{id}/cancel"): {"on": "2026-12-06"},
     ("POST", "/api/v1/tax-numbers"): {"tax_number": "US123456789", "currency": "USD", "valid_from": "2026-01-01"},
     ("POST", "/api/v1/tax-returns"): {"tax_number": "US123456789", "from": "2026-10-01", "to": "2026-12-31"},

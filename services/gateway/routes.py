@@ -187,6 +187,7 @@ INVOICING: Final = (
     _receivables("GET", "/refunds-payable", "payment:read"),
     _receivables("GET", "/refunds-payable/{id}", "payment:read"),
     _receivables("POST", "/refunds-payable/{id}/pay", "payment:write"),
+    _receivables("POST", "/refunds-payable/{id}/bounced", "payment:write"),
     _receivables("POST", "/refunds-payable/{id}/cancel", "payment:write"),
     _receivables("PUT", "/ledgers/{ledger}/dunning-levels", "mapping:write", body_bytes_max=MIB),
     _receivables("GET", "/ledgers/{ledger}/dunning-levels", "invoice:read"),

@@ -3,6 +3,7 @@
     promise   customer credit (or what of a payment is unapplied, kept as credit first) -> refunds payable
     pay       refunds payable -> bank or clearing, whole or in parts
     cancel    refunds payable -> customer credit: what is left of the promise
+    bounced   bank or clearing -> refunds payable: what was paid did not arrive, and is left again
 
 amount = paid + cancelled + left; the database holds it too.
 """
@@ -139,6 +140,35 @@ async def cancel(connection: Connection, organization: str, refund: UUID, on: da
     return done
 
 
+async def bounced(
+    connection: Connection,
+    organization: str,
+    refund: UUID,
+    amount: int | None,
+    account: str | None,
+    method: str,
+    on: date,
+    now: datetime,
+) -> Done | Rejection:
+    """`amount` of what was paid of a promise, or all of it, came back; it is to be paid again, or cancelled."""
+    row = await settlement_store.lock_refund_payable(connection, organization, refund)
+    if row is None:
+        return reject("unknown-refund-payable", refund_payable=str(refund))
+    paid, exponent = int(row["paid"]), ISO_4217[row["currency"]].exponent
+    wanted = paid if amount is None else amount
+    if wanted <= 0 or wanted > paid:
+        given, there = to_text(wanted, exponent), to_text(paid, exponent)
+        fault = Fault("/amount", f"is {given}, {there} of the promise is paid")
+        return reject("bounce-exceeds-paid", errors=[fault], amount=given, paid=there)
+    back = MoneyBack(
+        entries.place_of(account, "manual", method), [Owed("refunds-payable", str(row["customer"]), wanted)]
+    )  # fmt: skip
+    books, key = await _books(connection, row, on)
+    occasion = Occasion("Promised refund that came back", on, ISO_4217[row["currency"]])
+    draft = entries.back_entry("refund_bounced", occasion, back, books.books(key))
+    return await _moved(connection, row, "bounced", wanted, account, draft, books, on, now)
+
+
 async def _moved(
     connection: Connection,
     row: Row,
@@ -150,7 +180,7 @@ async def _moved(
     on: date,
     now: datetime,
 ) -> Done | Rejection:
-    """A part of a promise paid or cancelled, after the promise's own entry."""
+    """A part of a promise paid, cancelled or come back, after the promise's own entry."""
     if isinstance(draft, Rejection):
         return draft
     move = {"id": new_id(), "kind": kind, "amount": amount, "account": account, "on_date": on, "created_at": now}
@@ -158,9 +188,10 @@ async def _moved(
     document = document_name("refund-payable", row["id"])
     promised = posting_id(row["organization"], document, "refund_payable", row["created_at"])
     await want(connection, [prepare(_wish(row, f"{draft.purpose}/{move['id']}", draft, now, promised), books)], now)
+    told, sign = ("paid", -1) if kind == "bounced" else (kind, 1)
     after = {
         **dict(row),
-        kind: int(row[kind]) + amount,
+        told: int(row[told]) + sign * amount,
         "posting": "requested",
         "version": row["version"] + 1,
     }

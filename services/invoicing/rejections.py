@@ -125,6 +125,7 @@ REJECTIONS: Mapping[str, str] = {
     "customer-credit-exceeded": "More would be used than the customer's credit is.",
     "kept-exceeds-unapplied": "More would be kept as credit than is unapplied.",
     "discount-exceeds-terms": "More would be taken off than the terms for early payment allow.",
+    "bounce-exceeds-paid": "More would come back than was paid of the promised refund.",
     "refund-exceeds-promised": "More would be paid than is left of the promised refund.",
     "refund-exceeds-payment": "More would go back than is left of what came in.",
     "write-off-exceeds-open": "More would be written off than is open on the invoice.",

@@ -66,6 +66,8 @@ class SettlementApi:
                   tags=refunds),
             Write("/refunds-payable/{id}/pay", "payment:write", paid, "A promised refund paid", _pay, status=OK,
                   is_empty_allowed=True, tags=refunds),
+            Write("/refunds-payable/{id}/bounced", "payment:write", paid, "A promised refund that came back", _bounced,
+                  status=OK, is_empty_allowed=True, tags=refunds),
             Write("/refunds-payable/{id}/cancel", "payment:write", day, "A promised refund not paid after all",
                   _cancel, status=OK, is_empty_allowed=True, tags=refunds),
         ):  # fmt: skip
@@ -195,6 +197,20 @@ async def _pay(connection: Connection, asked: Asked) -> Done | Rejection:
     if isinstance(amount, Rejection):
         return amount
     return await refunds_payable.pay(
+        connection, asked.organization, asked.ids["id"], amount, body.account, body.method,
+        body.on or asked.now.date(), asked.now,
+    )  # fmt: skip
+
+
+async def _bounced(connection: Connection, asked: Asked) -> Done | Rejection:
+    body: PayRefundBody = asked.body
+    row = await lock_refund_payable(connection, asked.organization, asked.ids["id"])
+    if row is None:
+        return reject("unknown-refund-payable", refund_payable=str(asked.ids["id"]))
+    amount = minor_where_given(body.amount, ISO_4217[row["currency"]])
+    if isinstance(amount, Rejection):
+        return amount
+    return await refunds_payable.bounced(
         connection, asked.organization, asked.ids["id"], amount, body.account, body.method,
         body.on or asked.now.date(), asked.now,
     )  # fmt: skip

@@ -227,7 +227,7 @@ async def lock_refund_payable(connection: Connection, organization: str, refund:
 
 
 async def move_refund_payable(connection: Connection, organization: str, refund: UUID, move: Mapping[str, Any]) -> None:
-    """So much of a promise is paid or cancelled; more than is left is refused (`refund_exceeds_promised`)."""
+    """So much of a promise is paid, cancelled, or bounced; more than is left is refused (`refund_exceeds_promised`)."""
     await connection.execute(
         """
         update refunds_payable
@@ -236,7 +236,7 @@ async def move_refund_payable(connection: Connection, organization: str, refund:
         """,
         organization,
         refund,
-        move["amount"] if move["kind"] == "paid" else 0,
+        {"paid": move["amount"], "bounced": -move["amount"]}.get(move["kind"], 0),
         move["amount"] if move["kind"] == "cancelled" else 0,
     )
     await connection.execute(

@@ -129,7 +129,7 @@ async def receivables_of(service: Messaging) -> list[Asking]:
         Asking(loose["id"], "payments", ("/allocations",)),
         Asking(discount["id"], "discounts", ("/take-back",)),
         Asking(withheld["id"], "withholdings", ("/take-back",)),
-        Asking(promised["id"], "refunds-payable", ("", "/pay", "/cancel")),
+        Asking(promised["id"], "refunds-payable", ("", "/pay", "/bounced", "/cancel")),
     ]
 
 

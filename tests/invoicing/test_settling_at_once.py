@@ -82,6 +82,12 @@ async def promised(service: Service) -> str:
     return f"/refunds-payable/{done['id']}"
 
 
+async def promised_and_paid(service: Service) -> str:
+    path = await promised(service)
+    await did(service, f"{path}/pay", None, 200)
+    return path
+
+
 async def refunded(service: Service) -> str:
     done = await did(service, f"{await on_payment(service)}/refunds", {"amount": "50.00"})
     return f"/refunds/{done['id']}"
@@ -129,6 +135,9 @@ RACES = {
     "promise": Race(credited, "/refunds-payable", {"currency": "USD", "amount": "20.00"}, 2, _CREDIT, 1000),
     "pay what was promised": Race(
         promised, "/pay", {"amount": "20.00"}, 2, "select amount - paid - cancelled from refunds_payable", 1000
+    ),
+    "promise bounced": Race(
+        promised_and_paid, "/bounced", {"amount": "20.00"}, 2, "select paid from refunds_payable", 1000
     ),
     "kept credit taken back": Race(kept, "/take-back", {}, 1, _UNAPPLIED, 5000),
     "payout taken back": Race(paid_out, "/take-back", {}, 1, _CLEARING, 0),

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from libs.common.db import Pool
+from services.invoicing.pools import MIGRATIONS
 from tests.invoicing.conftest import InvoicingDatabase
 from tests.invoicing.hearing import Log
 from tests.invoicing.paying import payments, tell, told
@@ -184,6 +185,13 @@ async def test_a_payout_that_waits_for_an_account_is_not_taken_back_yet(service:
     assert (await read(service, f"/payouts/{made['id']}"))["taken_back_on"] is None
 
 
+async def unplaced(service: Service) -> str:
+    """50.00 of Acme Corp that are on no invoice."""
+    loose = await did(service, "/payments", {"amount": "50.00", "currency": "USD"})
+    await did(service, f"/payments/{loose['id']}/customer", {"customer": "Acme Corp"}, 200)
+    return f"/payments/{loose['id']}"
+
+
 async def test_kept_credit_is_unapplied_again_unless_it_was_used(service: Service) -> None:
     loose = await did(service, "/payments", {"amount": "50.00", "currency": "USD"})
     path = f"/payments/{loose['id']}"
@@ -226,6 +234,24 @@ async def test_kept_credit_that_went_back_is_not_unapplied_again(service: Servic
     await tied(service)
 
 
+async def test_what_was_kept_before_is_known_by_its_entries(service: Service, receivables: InvoicingDatabase) -> None:
+    """The migration that brought the table fills it from the postings of before."""
+    path = await unplaced(service)
+    for amount in ("20.00", "10.00"):
+        await did(service, f"{path}/keep-as-credit", {"amount": amount, **ON}, 200)
+    kept = "select * from kept_credits order by id"
+    before = await service.acme.all(kept)
+    migration = (MIGRATIONS / "0008_reaching.sql").read_text(encoding="utf-8")
+    filling = migration[migration.index("insert into kept_credits") :].partition(";")[0]
+    admin = await asyncpg.connect(receivables.admin)
+    try:
+        await admin.execute("set session_replication_role = replica; delete from kept_credits; " + filling)
+    finally:
+        await admin.close()
+    assert await service.acme.all(kept) == before
+    assert [int(row["amount"]) for row in before] == [2000, 1000]
+
+
 # --- refunds that come back -------------------------------------------------------------------------------------------
 
 
@@ -266,6 +292,31 @@ async def test_what_finds_its_place_taken_is_unapplied(service: Service) -> None
     await tied(service)
 
 
+async def test_a_promised_refund_that_bounced_is_left_again(service: Service) -> None:
+    path = await unplaced(service)
+    acme = (await did(service, f"{path}/keep-as-credit", None, 200))["customer"]
+    promised = await did(service, f"/customers/{acme}/refunds-payable", {"currency": "USD"})
+    at, before = f"/refunds-payable/{promised['id']}", await sums(service)
+    await did(service, f"{at}/pay", {"amount": "40.00"}, 200)
+    over = await did(service, f"{at}/bounced", {"amount": "40.01"}, 422)
+    assert (over["code"], over["facts"]) == ("bounce-exceeds-paid", {"amount": "40.01", "paid": "40.00"})
+    back = await did(service, f"{at}/bounced", {"amount": "15.00", **ON}, 200)
+    assert (back["paid"], back["left"]) == ("25.00", "25.00")
+    back = await did(service, f"{at}/bounced", None, 200)
+    assert (back["paid"], back["left"]) == ("0.00", "50.00")
+    assert (await did(service, f"{at}/bounced", None, 422))["code"] == "bounce-exceeds-paid"
+    assert (await did(service, f"/refunds-payable/{UUID(int=7)}/bounced", None, 404))[
+        "code"
+    ] == "unknown-refund-payable"
+    assert await sums(service) == before
+    await did(service, f"{at}/pay", {"amount": "20.00"}, 200)
+    await did(service, f"{at}/cancel", None, 200)
+    await tied(service)
+    assert [(await read(service, at))[name] for name in ("paid", "cancelled", "left", "posting")] == [
+        "20.00", "30.00", "0.00", "posted",
+    ]  # fmt: skip
+
+
 # --- the database -----------------------------------------------------------------------------------------------------
 
 _GIVEN_UP = (
@@ -295,6 +346,11 @@ GUARDED = [
      "from payout_reversals", "payout_taken_back"),
     ("kept credit taken back in part", _KEPT.format("1", "id"), "undoing_differs"),
     ("kept credit taken back as nothing", _KEPT.format("amount", "null"), "taken_back_names_what_was_kept"),
+    ("a promise that came back by nothing", "update refunds_payable set paid = 500, version = 9",
+     "refund_payable_adds_up"),
+    ("a bounce that the promise does not know",
+     "insert into refund_payable_moves select organization, gen_random_uuid(), id, 'bounced', 1, null, on_date, now() "
+     "from refunds_payable", "refund_payable_adds_up"),
     ("a reversal changed", "update payout_reversals set on_date = '2027-01-01'", None),
     ("a refund bounced in part", _BOUNCED.format("'bounced'", "1", "1", "id"), "undoing_differs"),
     ("a refund bounced without a name", _BOUNCED.format("'bounced'", "amount", "amount", "null"),
@@ -320,6 +376,10 @@ async def taken(service: Service) -> Service:
     await did(service, f"/payments/{loose['id']}/customer", {"customer": "Acme Corp"}, 200)
     await did(service, f"/payments/{loose['id']}/keep-as-credit", {"amount": "30.00"}, 200)
     await did(service, f"/payments/{loose['id']}/refunds", {"amount": "20.00"})
+    promised = await did(
+        service, f"/customers/{made['customer']}/refunds-payable", {"currency": "USD", "amount": "10.00"}
+    )
+    await did(service, f"/refunds-payable/{promised['id']}/pay", None, 200)
     return service
 
 

@@ -129,6 +129,17 @@ REACHING = [
     _back("sql-bounced-once", "A refund comes back once.",
           "create unique index refund_bounced on refunds (undoes, organization) where undoes is not null;\n", "",
           "a refund bounced twice"),
+    _back("sql-promise-bounced-adds-up", "What of a promise is paid falls by what came back alone.",
+          "r.id = new.id and (r.paid <> s.paid or r.cancelled <> s.cancelled)", "false",
+          "a promise that came back by nothing"),
+    Removal(
+        "promise-bounced-no-more",
+        "No more of a promise comes back than was paid.",
+        "services/invoicing/refunds_payable.py",
+        "    if wanted <= 0 or wanted > paid:\n",
+        "    if wanted <= 0:\n",
+        (TAKING_BACK + "test_a_promised_refund_that_bounced_is_left_again",),
+    ),
     Removal(
         "relief-repaid",
         "Relief that was repaid stays.",

@@ -202,6 +202,53 @@ end $$;
 create trigger guard_bounced after insert on refunds for each row when (new.undoes is not null)
     execute function guard_bounced();
 
+-- What was paid of a promise and came back is owed again: a move of its own, by which what is paid falls.
+alter table refund_payable_moves drop constraint refund_payable_moves_kind_check;
+alter table refund_payable_moves add constraint refund_payable_moves_kind_check
+    check (kind in ('paid', 'cancelled', 'bounced'));
+
+create or replace function guard_refund_payable() returns trigger language plpgsql security definer
+    set search_path = public, pg_temp set enable_seqscan = off as $$
+begin
+    if exists (
+        select 1 from refunds_payable r
+        cross join lateral (
+            select coalesce(sum(case when kind = 'bounced' then -amount else amount end)
+                       filter (where kind <> 'cancelled'), 0) as paid,
+                   coalesce(sum(amount) filter (where kind = 'cancelled'), 0) as cancelled
+            from refund_payable_moves m where m.organization || '' = r.organization and m.refund = r.id) s
+        where r.organization = new.organization and r.id = new.id and (r.paid <> s.paid or r.cancelled <> s.cancelled)
+    ) then
+        raise exception 'what of a promise is paid is the sum of its payments'
+            using errcode = '23514', constraint = 'refund_payable_adds_up';
+    end if;
+    return null;
+end $$;
+
+create or replace function guard_refund_payable_move() returns trigger language plpgsql security definer
+    set search_path = public, pg_temp as $$
+begin
+    if (select sum(case when kind = 'bounced' then -amount else amount end) from refund_payable_moves m
+        where m.organization || '' = new.organization and m.refund = new.refund)
+       is distinct from (select paid + cancelled from refunds_payable r where r.organization = new.organization and r.id = new.refund)
+    then
+        raise exception 'what of a promise is paid is the sum of its payments'
+            using errcode = '23514', constraint = 'refund_payable_adds_up';
+    end if;
+    return null;
+end $$;
+
+create or replace function guard_refund_payable_fixed() returns trigger language plpgsql as $$
+begin
+    if (new.organization, new.id, new.ledger, new.customer, new.currency, new.amount, new.created_at)
+       is distinct from (old.organization, old.id, old.ledger, old.customer, old.currency, old.amount, old.created_at)
+       or new.cancelled < old.cancelled
+    then
+        raise exception 'a promise is what it is' using errcode = '23514', constraint = 'refund_payable_is_fixed';
+    end if;
+    return new;
+end $$;
+
 do $$
 declare name text;
 begin
