@@ -49,13 +49,17 @@ begin
     execute after;
 end $$;
 
+-- (`offset 0`: row by row by their keys, whatever the planner believes of tables that it has not looked at yet.)
 create function guard_paid_currency() returns trigger language plpgsql security definer
     set search_path = public, pg_temp set enable_seqscan = off as $$
 begin
     if exists (
         select 1 from added a
-        join payments p on p.organization = a.organization and p.id = a.source_id
-        join invoices i on i.organization = a.organization and i.id = a.invoice
+        cross join lateral (
+            select ledger, currency, stated_base, stated_counter from payments
+            where organization = a.organization and id = a.source_id offset 0) p
+        cross join lateral (
+            select ledger, currency from invoices where organization = a.organization and id = a.invoice offset 0) i
         where a.source = 'payment' and a.undoes is null
           and (p.ledger <> i.ledger or (a.paid is null) <> (p.currency = i.currency)
                or (a.paid is not null and i.currency is distinct from case p.currency
