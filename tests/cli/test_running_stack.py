@@ -213,11 +213,18 @@ def test_a_kept_head_is_held_against_the_log(ledgerbus: Command, tmp_path: Path)
     assert "not signed" in ledgerbus("verify", "--head", path)
 
 
-async def wreck(dsn: str) -> None:
-    """What an owner's slip may do: sums are gone."""
+async def wreck(dsn: str, organization: str) -> None:
+    """What an owner's slip may do: the sums of an organization's ledgers are gone."""
     connection = await asyncpg.connect(f"{dsn.rpartition('/')[0]}/ledger")
     try:
-        await connection.execute("set session_replication_role = replica; delete from daily_totals")
+        await connection.execute("set session_replication_role = replica")
+        await connection.execute(
+            """
+            delete from daily_totals where ledger_no in (
+                select l.no from ledgers l join organizations o on o.id = l.organization_id where o.slug = $1)
+            """,
+            organization,
+        )
     finally:
         await connection.close()
 
@@ -226,7 +233,7 @@ def test_projections_are_rebuilt_while_the_stack_stands_still(ledgerbus: Command
     ledgerbus("seed", "starter", "--org", "wrecked")
     ledgerbus("import", entries(tmp_path / "sales.ndjson", "10.00"), "--org", "wrecked")
     assert "A stack is already running" in ledgerbus("rebuild", "--org", "wrecked", code=1)
-    asyncio.run(wreck(orjson.loads(ledgerbus("status", "--json"))["postgres"]["dsn"]))
+    asyncio.run(wreck(orjson.loads(ledgerbus("status", "--json"))["postgres"]["dsn"], "wrecked"))
     ledgerbus("down")
     try:
         assert "there is no ledger" in ledgerbus("rebuild", "--org", "nobody", code=1)

@@ -241,7 +241,7 @@ async def test_what_was_kept_before_is_known_by_its_entries(service: Service, re
         await did(service, f"{path}/keep-as-credit", {"amount": amount, **ON}, 200)
     kept = "select * from kept_credits order by id"
     before = await service.acme.all(kept)
-    migration = (MIGRATIONS / "0008_reaching.sql").read_text(encoding="utf-8")
+    migration = (MIGRATIONS / "0010_reaching.sql").read_text(encoding="utf-8")
     filling = migration[migration.index("insert into kept_credits") :].partition(";")[0]
     admin = await asyncpg.connect(receivables.admin)
     try:
