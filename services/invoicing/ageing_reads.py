@@ -67,6 +67,7 @@ async def still_open(
     connection: Connection, asked: Asked, issued_by: date = date.max, known_at: datetime = EVER
 ) -> list[AgedAmounts]:
     """What is open now on invoices that were issued by a day, and known at an instant."""
+    await connection.execute("set local enable_hashagg = off")  # their index has them in order: 500 instead of 600 ms
     rows = await connection.fetch(
         """
         select customer::text as party, currency,
@@ -92,6 +93,7 @@ async def still_open(
         known_at,
         issued_by,
     )
+    await connection.execute("set local enable_hashagg = on")
     return _amounts(rows, asked)
 
 
