@@ -78,7 +78,7 @@ class GroupReading:
             await reader.start()
             first = await reader.beginning_offsets(places)
             last = await reader.end_offsets(places)
-            later = await reader.offsets_for_times(dict.fromkeys(places, int(instant.timestamp()) * _MS_PER_S))
+            later = await reader.offsets_for_times(dict.fromkeys(places, int(instant.timestamp() * _MS_PER_S)))
         finally:
             await reader.stop()
         ends = {place: last[place] if later[place] is None else later[place].offset for place in places}
