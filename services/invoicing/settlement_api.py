@@ -1,5 +1,6 @@
 """What settles an invoice beside payments, and refunds that are promised, over REST."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
@@ -189,20 +190,17 @@ async def _promise(connection: Connection, asked: Asked) -> Done | Rejection:
 
 
 async def _pay(connection: Connection, asked: Asked) -> Done | Rejection:
-    body: PayRefundBody = asked.body
-    row = await lock_refund_payable(connection, asked.organization, asked.ids["id"])
-    if row is None:
-        return reject("unknown-refund-payable", refund_payable=str(asked.ids["id"]))
-    amount = minor_where_given(body.amount, ISO_4217[row["currency"]])
-    if isinstance(amount, Rejection):
-        return amount
-    return await refunds_payable.pay(
-        connection, asked.organization, asked.ids["id"], amount, body.account, body.method,
-        body.on or asked.now.date(), asked.now,
-    )  # fmt: skip
+    return await _of_promise(connection, asked, refunds_payable.pay)
 
 
 async def _bounced(connection: Connection, asked: Asked) -> Done | Rejection:
+    return await _of_promise(connection, asked, refunds_payable.bounced)
+
+
+async def _of_promise(
+    connection: Connection, asked: Asked, act: Callable[..., Awaitable[Done | Rejection]]
+) -> Done | Rejection:
+    """What is paid of a promise, or comes back, in the promise's currency."""
     body: PayRefundBody = asked.body
     row = await lock_refund_payable(connection, asked.organization, asked.ids["id"])
     if row is None:
@@ -210,7 +208,7 @@ async def _bounced(connection: Connection, asked: Asked) -> Done | Rejection:
     amount = minor_where_given(body.amount, ISO_4217[row["currency"]])
     if isinstance(amount, Rejection):
         return amount
-    return await refunds_payable.bounced(
+    return await act(
         connection, asked.organization, asked.ids["id"], amount, body.account, body.method,
         body.on or asked.now.date(), asked.now,
     )  # fmt: skip
