@@ -136,7 +136,10 @@ async def load_standing(pool: Pool) -> Standing:
 
 
 async def find_strays(pool: Pool) -> list[Difference]:
-    """What no proof of a ledger sees: rows of no ledger, ledgers of no organization, organizations without books."""
+    """What no proof of a ledger sees: rows of no ledger, ledgers of no organization, organizations without books.
+
+    And a ledger or an organization that is there twice.
+    """
     rows = await pool.fetch(
         """
         select place, ledger_no::text as key, 'a ledger of this number' as expected from find_strays()
@@ -146,6 +149,10 @@ async def find_strays(pool: Pool) -> list[Difference]:
         union all
         select 'organizations', o.slug, 'a ledger of this organization' from organizations o
         where not exists (select from ledgers l where l.organization_id = o.id)
+        union all
+        select 'ledgers', min(code), 'one row' from ledgers group by no having count(*) > 1
+        union all
+        select 'organizations', min(slug), 'one row' from organizations group by id having count(*) > 1
         """
     )
     return [Difference(row["place"], row["key"], 0, row["expected"], "none") for row in rows]

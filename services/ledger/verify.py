@@ -28,6 +28,7 @@ from services.ledger.verify_rows import (
     compare_rows,
     compare_slice,
     find_extra,
+    keep,
     key_text,
 )
 
@@ -188,7 +189,7 @@ async def _find_beyond(connection: Connection, replay: Replay) -> None:
 async def _compare_accounts_opened(connection: Connection, replay: Replay) -> None:
     opened = {account.no for account in replay.accounts.values()}
     query = "select no, version, code from accounts where ledger_no = $1"
-    found = {row["no"]: row async for row in _rows(connection, query, replay)}
+    found = await _read(connection, query, replay, "accounts", lambda row: (row["no"], row))
     find_extra(replay.findings, "accounts", opened, found)
     for account in replay.accounts.values():
         row = found.get(account.no)
@@ -197,7 +198,7 @@ async def _compare_accounts_opened(connection: Connection, replay: Replay) -> No
                 "accounts", "accounts", str(account.no), account.described, account.described, row["version"]
             )
     query = "select account_no, sequence from account_changes where ledger_no = $1"
-    changed = {(row["account_no"], row["sequence"]): () async for row in _rows(connection, query, replay)}
+    changed = await _read(connection, query, replay, "account-changes", lambda row: (tuple(row), ()))
     await compare_rows(
         replay.findings, "account-changes", dict.fromkeys(replay.changes, ()), changed, lambda key: key[1]
     )
@@ -221,22 +222,36 @@ async def _compare_sums(connection: Connection, replay: Replay) -> None:
             pending_debits::text as pending_debits, pending_credits::text as pending_credits
         from balances where ledger_no = $1
         """
-    stored: dict[Any, tuple[Any, ...]] = {row[0]: tuple(row)[1:] async for row in _rows(connection, query, replay)}
+    stored = await _read(connection, query, replay, "balances", lambda row: (row[0], tuple(row)[1:]))
     await compare_rows(replay.findings, "balances", wanted, stored, lambda no: accounts[no].version)
     query = """
         select account_no, effective_on, block, debits::text as debits, credits::text as credits
         from daily_totals where ledger_no = $1
         """
     wanted = {key: (str(debits), str(credits_)) for key, (debits, credits_) in replay.daily.items()}
-    stored = {(row[0], row[1], row[2]): tuple(row)[3:] async for row in _rows(connection, query, replay)}
+    stored = await _read(connection, query, replay, "daily-totals", lambda row: (tuple(row)[:3], tuple(row)[3:]))
     await compare_rows(replay.findings, "daily-totals", wanted, stored)
     query = """
         select account_no, party, debits::text as debits, credits::text as credits
         from party_balances where ledger_no = $1
         """
     wanted = {key: (str(debits), str(credits_)) for key, (debits, credits_) in replay.parties.items()}
-    stored = {(row[0], row[1]): tuple(row)[2:] async for row in _rows(connection, query, replay)}
+    stored = await _read(connection, query, replay, "party-balances", lambda row: (tuple(row)[:2], tuple(row)[2:]))
     await compare_rows(replay.findings, "party-balances", wanted, stored)
+
+
+async def _read(
+    connection: Connection,
+    query: str,
+    replay: Replay,
+    invariant: str,
+    split: Callable[[asyncpg.Record], tuple[Any, Any]],
+) -> dict[Any, Any]:
+    """A table's rows of this ledger by their key; `split` says what of a row is the key."""
+    stored: dict[Any, Any] = {}
+    async for row in _rows(connection, query, replay):
+        keep(replay.findings, invariant, stored, *split(row))
+    return stored
 
 
 def _rows(connection: Connection, query: str, replay: Replay) -> Any:
@@ -249,7 +264,7 @@ async def _count_requests(connection: Connection, replay: Replay) -> None:
     counted = await connection.fetchrow(
         """
         select count(*) filter (where r.sequence <= $2) as stored, max(r.sequence) as highest,
-            (select l.sequence from ledgers l where l.no = $1) as head
+            (select max(l.sequence) from ledgers l where l.no = $1) as head
         from requests r where r.ledger_no = $1
         """,
         replay.ledger.no,

@@ -42,9 +42,8 @@ async def _compare_entries(connection: Connection, replay: Replay, rows: SliceRo
         after,
         through,
     )
-    await compare_rows(
-        replay.findings, "entries", rows.entries, {row["sequence"]: row for row in found}, lambda key: key
-    )
+    stored = keyed(replay.findings, "entries", ((row["sequence"], row) for row in found))
+    await compare_rows(replay.findings, "entries", rows.entries, stored, lambda key: key)
 
 
 async def _compare_lines(connection: Connection, replay: Replay, rows: SliceRows, after: int, through: int) -> None:
@@ -58,13 +57,8 @@ async def _compare_lines(connection: Connection, replay: Replay, rows: SliceRows
         after,
         through,
     )
-    by_place: dict[tuple[int, int], asyncpg.Record] = {}
-    for row in found:
-        place = (row["sequence"], row["line"])
-        if place in by_place:
-            replay.findings.differ("lines", "lines", key_text(place), place[0], "one row", "two rows")
-        by_place[place] = row
-    await compare_rows(replay.findings, "lines", rows.lines, by_place, lambda key: key[0])
+    stored = keyed(replay.findings, "lines", (((row["sequence"], row["line"]), row) for row in found))
+    await compare_rows(replay.findings, "lines", rows.lines, stored, lambda key: key[0])
 
 
 async def _compare_accounts(connection: Connection, replay: Replay, rows: SliceRows) -> None:
@@ -78,12 +72,7 @@ async def _compare_accounts(connection: Connection, replay: Replay, rows: SliceR
         replay.ledger.no,
         list(rows.accounts),
     )
-    stored: dict[int, tuple[Any, ...]] = {}
-    for row in found:
-        account = dict(row)
-        account["metadata"] = orjson.loads(row["metadata"])
-        account["heading"] = orjson.loads(row["heading"]) if row["heading"] is not None else None
-        stored[row["no"]] = tuple(account.items())
+    stored = keyed(replay.findings, "accounts", ((row["no"], _account_row(row)) for row in found))
     said = {no: account["version"] for no, account in rows.accounts.items()}
     newer = {row["no"] for row in found if row["version"] > said[row["no"]]}
     wanted = {
@@ -93,6 +82,13 @@ async def _compare_accounts(connection: Connection, replay: Replay, rows: SliceR
     }
     stored = {no: row for no, row in stored.items() if no not in newer}
     await compare_rows(replay.findings, "accounts", wanted, stored, lambda no: rows.accounts[no]["version"])
+
+
+def _account_row(row: asyncpg.Record) -> tuple[Any, ...]:
+    account = dict(row)
+    account["metadata"] = orjson.loads(row["metadata"])
+    account["heading"] = orjson.loads(row["heading"]) if row["heading"] is not None else None
+    return tuple(account.items())
 
 
 _ACCOUNT = (
@@ -114,7 +110,7 @@ async def _compare_requests(connection: Connection, replay: Replay, rows: SliceR
         [key for _, key in rows.requests],
     )
     wanted = {key: (fingerprint, sequence, None) for key, (fingerprint, sequence) in rows.requests.items()}
-    stored = {(row["scope"], row["key"]): tuple(row)[2:] for row in found}
+    stored = keyed(replay.findings, "requests", (((row["scope"], row["key"]), tuple(row)[2:]) for row in found))
     await compare_rows(replay.findings, "requests", wanted, stored, lambda key: rows.requests[key][1])
 
 
@@ -124,7 +120,12 @@ async def compare_pending_holds(connection: Connection, replay: Replay) -> None:
     pending = await connection.fetch(
         "select id::text as id from holds where ledger_no = $1 and status = 'pending'", replay.ledger.no
     )
-    find_extra(replay.findings, "holds", replay.holds.keys(), {row["id"]: row for row in pending})
+    find_extra(
+        replay.findings,
+        "holds",
+        replay.holds.keys(),
+        keyed(replay.findings, "holds", ((row["id"], row) for row in pending)),
+    )
     ended = await connection.fetchval(
         "select count(*) from holds where ledger_no = $1 and status <> 'pending'", replay.ledger.no
     )
@@ -181,7 +182,7 @@ async def _compare_pendings(connection: Connection, replay: Replay, rows: SliceR
         after,
         through,
     )
-    stored = {(row[0], row[1]): tuple(row)[2:] for row in found}
+    stored = keyed(replay.findings, "pendings", (((row[0], row[1]), tuple(row)[2:]) for row in found))
     await compare_rows(replay.findings, "pendings", rows.pendings, stored, lambda key: key[1])
 
 
@@ -195,18 +196,16 @@ async def _compare_closings(connection: Connection, replay: Replay, rows: SliceR
         after,
         through,
     )
-    await compare_rows(
-        replay.findings, "closings", rows.closings, {row["sequence"]: row for row in found}, lambda key: key
-    )
+    stored = keyed(replay.findings, "closings", ((row["sequence"], row) for row in found))
+    await compare_rows(replay.findings, "closings", rows.closings, stored, lambda key: key)
     found = await connection.fetch(
         "select sequence, effective_on from backdatings where ledger_no = $1 and sequence > $2 and sequence <= $3",
         replay.ledger.no,
         after,
         through,
     )
-    await compare_rows(
-        replay.findings, "backdatings", rows.backdatings, {row["sequence"]: row for row in found}, lambda key: key
-    )
+    stored = keyed(replay.findings, "backdatings", ((row["sequence"], row) for row in found))
+    await compare_rows(replay.findings, "backdatings", rows.backdatings, stored, lambda key: key)
 
 
 async def compare_currencies(connection: Connection, replay: Replay) -> None:
@@ -221,10 +220,26 @@ async def compare_currencies(connection: Connection, replay: Replay) -> None:
         replay.ledger.no,
         list(wanted),
     )
-    await compare_rows(replay.findings, "currencies", wanted, {row["code"]: (row["decimals"],) for row in found})
+    stored = keyed(replay.findings, "currencies", ((row["code"], (row["decimals"],)) for row in found))
+    await compare_rows(replay.findings, "currencies", wanted, stored)
 
 
 # --- comparing --------------------------------------------------------------------------------------------------------
+
+
+def keyed(findings: Findings, invariant: str, rows: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The rows by their key, each key once."""
+    stored: dict[Any, Any] = {}
+    for key, row in rows:
+        keep(findings, invariant, stored, key, row)
+    return stored
+
+
+def keep(findings: Findings, invariant: str, stored: dict[Any, Any], key: Any, row: Any) -> None:
+    """Adds a row. A key that is there twice is a difference: which of its rows would be the last one is chance."""
+    if key in stored:
+        findings.differ(invariant, invariant.replace("-", "_"), key_text(key), 0, "one row", "two rows")
+    stored[key] = row
 
 
 async def compare_rows(

@@ -288,6 +288,32 @@ async def test_every_row_that_is_there_without_a_record_is_found(playground: Pla
         assert bool(differences) == (table not in NO_RECORD_ROWS), (table, key)
 
 
+@pytest.mark.parametrize("table", [table for table in KEYS if table not in NO_RECORD_ROWS])
+async def test_every_row_that_is_there_twice_is_found(playground: Playground, table: str) -> None:
+    """A copy that says the same: no sum shows it where each row is read by its key."""
+    for number in range(len(await playground.rows(table))):
+        place = (await playground.rows(table))[number]
+        statement = f"insert into {table} select * from {table} where ctid = $1::text::tid"
+        assert await playground.attempt(table, statement, place), (table, place)
+
+
+@pytest.mark.parametrize("table", [table for table in KEYS if table not in NO_RECORD_ROWS])
+async def test_a_row_too_many_is_found_wherever_it_lies(playground: Playground, table: str) -> None:
+    """What is added may lie before the row that it imitates, and be read before it: here it is the first of all."""
+    columns = playground.columns[table]
+    for key in ADDED.get(table, [(name,) for name in KEYS[table]]):
+        (place, *_) = await playground.rows(table)
+        wanted = ", ".join(
+            MUTATIONS[columns[name]].format(name) + f" as {name}" if name in key else name for name in columns
+        )
+        copied = f"create temporary table added as select {wanted} from {table} where ctid = '{place}'"
+        await playground.connection.execute(copied)
+        await playground.connection.execute(f"truncate {table}")
+        await playground.connection.execute(f"insert into {table} select * from added")
+        await playground.connection.execute("drop table added")
+        assert await playground.attempt(table, f"insert into {table} select * from kept.{table}"), (table, key)
+
+
 async def test_every_byte_of_every_record_is_under_the_hash(playground: Playground) -> None:
     """Some bytes of each record; which ones is drawn anew in each run, from a seed that a failure tells."""
     seed = random.randrange(2**32)
