@@ -71,6 +71,13 @@ def _is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
+def told(folder: Path, output: Path) -> str:
+    """What the stack said so far, its state, and the last lines of its logs."""
+    logs = {log.name: log.read_text(errors="replace").splitlines()[-15:] for log in sorted(folder.rglob("*.log"))}
+    tails = [f"--- {name}\n" + "\n".join(lines) for name, lines in logs.items()]
+    return "\n".join([output.read_text(), str(stack_status(folder)), *tails])
+
+
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[RunningStack]:
     output = folder.with_name(f"{folder.name}.out")
@@ -81,7 +88,9 @@ async def running(folder: Path) -> AsyncIterator[RunningStack]:
     stack = RunningStack(folder, supervisor, output)
     try:
         await until(
-            lambda: stack_status(folder)["phase"] == "ready" or supervisor.returncode is not None, START_TIME_LIMIT_S
+            lambda: stack_status(folder)["phase"] == "ready" or supervisor.returncode is not None,
+            START_TIME_LIMIT_S,
+            lambda: told(folder, output),
         )
         assert supervisor.returncode is None, output.read_text()
         yield stack

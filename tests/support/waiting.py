@@ -7,11 +7,13 @@ from collections.abc import Callable
 _LOOK_EVERY_S = 0.01
 
 
-async def until(condition: Callable[[], bool], time_limit_s: float = 20.0) -> None:
-    """Returns as soon as the condition holds; AssertionError after the time limit."""
+async def until(
+    condition: Callable[[], bool], time_limit_s: float = 20.0, why_not: Callable[[], str] = lambda: ""
+) -> None:
+    """Returns as soon as the condition holds; after the time limit AssertionError with what `why_not` tells."""
     began = time.monotonic()
     for _ in range(int(time_limit_s / _LOOK_EVERY_S)):
         if condition() or time.monotonic() - began > time_limit_s:
             break
         await asyncio.sleep(_LOOK_EVERY_S)
-    assert condition(), f"it did not come true within {time_limit_s:.0f} s"
+    assert condition(), f"it did not come true within {time_limit_s:.0f} s\n{why_not()}".rstrip()
