@@ -12,18 +12,21 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from libs.devstack.databases import ROLES, SERVICES_WITH_DATABASE
 from libs.devstack.errors import FolderInUseError, StackError
+from libs.devstack.part import is_alive
 
 _OWN_FOLDERS = ("keys", "logs", "spans", "postgres", "kafka")
 _OWN_FILES = ("ports.json", "passwords.json", "status.json", "stack.lock")
 _FREE_BYTES_MIN = 500_000_000
 _LOG_BYTES_MAX = 20_000_000
+_TRIES, _TRY_EVERY_S = 20, 0.01
 
 
 class StackFolder:
@@ -47,18 +50,27 @@ class StackFolder:
         """Holds the folder for one supervisor. FolderInUseError when another one holds it."""
         self._prepare()
         with self._lock.open("a+", encoding="ascii") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as held:
+            if not self._take(lock):
                 raise FolderInUseError(
                     f"A stack is already running on {self.path} (process id {self.holder() or 'unknown'}).",
                     "use it, stop it with `ledgerbus down`, or start another one with LEDGERBUS_DATA=another-folder",
-                ) from held
+                )
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
             yield
             lock.truncate(0)
+
+    def _take(self, lock: TextIO) -> bool:
+        """Tries some times: whoever only asks who holds it has a share of the lock for a moment."""
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_TRY_EVERY_S)
+            else:
+                return True
+        return False
 
     def holder(self) -> int | None:
         """The process id of the supervisor that holds the folder; None when nobody does."""
@@ -68,8 +80,8 @@ class StackFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                written = lock.read().strip()
-                return int(written) if written else None
+                written = lock.read().strip()  # of one that was killed, until the next one has written its own
+                return int(written) if written and is_alive(int(written)) else None
         return None
 
     def remembered_ports(self) -> dict[str, int]:
@@ -94,6 +106,11 @@ class StackFolder:
     def status(self) -> dict[str, Any]:
         """What the last supervisor wrote; empty when none did."""
         return json.loads(self._status.read_text(encoding="utf-8")) if self._status.exists() else {}
+
+    def status_of(self, holder: int) -> dict[str, Any]:
+        """What the supervisor with this process id wrote; empty while there is only what one before it left behind."""
+        status = self.status()
+        return status if status.get("supervisor", {}).get("pid") == holder else {}
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Replaces the status in one step."""

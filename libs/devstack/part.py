@@ -130,3 +130,14 @@ async def start(
             pass_fds=() if holds is None else (holds,),
         )
         return Part(name, log, log_offset, child)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process has this id, also one of another user."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -192,22 +192,12 @@ def running_on(cluster: Path) -> int | None:
     """The process id of the PostgreSQL at work on this data folder, if any; a stale pid file is nobody."""
     pid, _ = _read_pid_file(cluster)
     if pid is None or not Path("/proc").exists():
-        return pid if pid is not None and _is_alive(pid) else None
+        return pid if pid is not None and part.is_alive(pid) else None
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
         return None
     return pid if words[0].endswith(b"postgres") and str(cluster).encode() in words else None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _read_pid_file(cluster: Path) -> tuple[int | None, str]:

@@ -118,7 +118,7 @@ def start_detached(
         for line in lines[told:]:
             say(line)
         told = len(lines)
-        if folder.holder() == child.pid and folder.status().get("phase") == "ready":
+        if folder.holder() == child.pid and folder.status_of(child.pid).get("phase") == "ready":
             child.returncode = 0  # it outlives us; without this Popen warns that it still runs
             return stack_status(data_dir)
         if time.monotonic() > deadline:
@@ -148,7 +148,12 @@ def stack_status(data_dir: Path) -> dict[str, Any]:
     holder = folder.holder()
     if holder is None:
         return {"running": False, "phase": "stopped", "data": str(folder.path)}
-    status: dict[str, Any] = {"running": True, "phase": "starting", "data": str(folder.path), **folder.status()}
+    status: dict[str, Any] = {
+        "running": True,
+        "phase": "starting",
+        "data": str(folder.path),
+        **folder.status_of(holder),
+    }
     for entry in status.values():
         if isinstance(entry, dict) and "url" in entry:
             entry["ready"] = services.is_ready_now(entry["port"])

@@ -12,8 +12,7 @@ async def until(
 ) -> None:
     """Returns as soon as the condition holds; after the time limit AssertionError with what `why_not` tells."""
     began = time.monotonic()
-    for _ in range(int(time_limit_s / _LOOK_EVERY_S)):
-        if condition() or time.monotonic() - began > time_limit_s:
-            break
+    while not condition():
+        late = time.monotonic() - began > time_limit_s
+        assert not late, f"it did not come true within {time_limit_s:.0f} s\n{why_not()}".rstrip()
         await asyncio.sleep(_LOOK_EVERY_S)
-    assert condition(), f"it did not come true within {time_limit_s:.0f} s\n{why_not()}".rstrip()
