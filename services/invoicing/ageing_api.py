@@ -3,10 +3,11 @@
 Whole, with its totals; or, with `limit`, as pages of so many customers, which have no totals of their own.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 import orjson
@@ -28,6 +29,11 @@ from services.invoicing.customers import as_uuid, belongs_to
 from services.invoicing.receivable_reads import as_reader
 from services.invoicing.rows import Row
 from services.invoicing.writing import PREFIX, Tools
+
+T = TypeVar("T")
+Made = TypeVar("Made")
+
+MADE_AT_ONCE: Final = 1_000
 
 Reads = Annotated[Caller, requires("invoice:read")]
 EdgesText = Annotated[str, Query(pattern=r"^[0-9]{1,4}(,[0-9]{1,4}){0,11}$")]
@@ -77,8 +83,11 @@ class AgeingApi:
                 asked = asked._replace(parties=parties)
             is_past = day < now.astimezone(UTC).date() or known_at is not None
             rows, sealed = await _read(connection, asked, columns, instant, is_past)
-        names = {str(row["id"]): self._name(row) for row in sealed}
+        names = dict(await _in_turns(lambda row: (str(row["id"]), self._name(row)), sealed))
         labels = ageing.labels(columns)
+        told = await _in_turns(
+            lambda row: {"party": row.party, "name": names.get(row.party), **_words(row, labels)}, rows
+        )
         is_last = asked.parties.through == LAST_PARTY
         return json_response(
             {
@@ -87,7 +96,7 @@ class AgeingApi:
                 "known_at": instant,
                 "basis": basis,
                 "columns": labels,
-                "rows": [{"party": row.party, "name": names.get(row.party), **_words(row, labels)} for row in rows],
+                "rows": told,
                 "totals": None if is_paged else [_words(row, labels) for row in ageing.summed(rows)],
                 "next_cursor": None if is_last else encode_cursor(listed, filters, [str(asked.parties.through)]),
             }
@@ -113,6 +122,15 @@ async def _read(
     rows = ageing.aged(amounts, columns, money)
     customers = {known for row in rows if (known := as_uuid(row.party)) is not None}
     return rows, [*await ageing_reads.sealed_customers(connection, asked.organization, customers)]
+
+
+async def _in_turns(make: Callable[[T], Made], rows: Sequence[T]) -> list[Made]:
+    """Made some at a time: there may be tens of thousands, and others wait for this loop."""
+    made: list[Made] = []
+    for start in range(0, len(rows), MADE_AT_ONCE):
+        made += map(make, rows[start : start + MADE_AT_ONCE])
+        await asyncio.sleep(0)
+    return made
 
 
 def _words(row: Aged, labels: Sequence[str]) -> dict[str, Any]:
