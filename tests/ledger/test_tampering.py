@@ -294,7 +294,9 @@ async def test_every_row_that_is_there_twice_is_found(playground: Playground, ta
     for number in range(len(await playground.rows(table))):
         place = (await playground.rows(table))[number]
         statement = f"insert into {table} select * from {table} where ctid = $1::text::tid"
-        assert await playground.attempt(table, statement, place), (table, place)
+        differences = await playground.attempt(table, statement, place)
+        told_of = "holds" if table == "hold_lines" else table
+        assert any(found.table == told_of for found in differences), (table, place, differences)
 
 
 @pytest.mark.parametrize("table", [table for table in KEYS if table not in NO_RECORD_ROWS])

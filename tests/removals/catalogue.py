@@ -9,6 +9,7 @@ from tests.removals.holding import HOLDING
 from tests.removals.issuing import ISSUING
 from tests.removals.listening import LISTENING
 from tests.removals.messaging import MESSAGING
+from tests.removals.proving import PROVING
 from tests.removals.reaching import REACHING
 from tests.removals.receiving import RECEIVING
 from tests.removals.removal import Removal
@@ -20,5 +21,5 @@ from tests.removals.writing import WRITING
 
 REMOVALS: tuple[Removal, ...] = (
     *WRITING, *HOLDING, *CLOSING, *GUARDING, *MESSAGING, *ENTERING, *SUMMING, *RECEIVING, *LISTENING, *ISSUING,
-    *SETTLING, *WAITING, *REPEATING, *DEFERRING, *FOLLOWING, *REACHING,
+    *SETTLING, *WAITING, *REPEATING, *DEFERRING, *FOLLOWING, *REACHING, *PROVING,
 )  # fmt: skip

@@ -76,8 +76,16 @@ FOLLOWING = [
         "ageing-of-later-invoices",
         "What came since on invoices of then is put back, to the last day.",
         "services/invoicing/ageing_reads.py",
-        "and invoice_issued_on <= $3",
-        "and invoice_issued_on < $3",
+        "and invoice_issued_on <= $8",
+        "and invoice_issued_on < $8",
+        ("tests/invoicing/test_ageing_past.py::test_any_day_as_it_was_known_at_any_time",),
+    ),
+    Removal(
+        "ageing-columns-touch",
+        "A column of an ageing ends before the next begins.",
+        "services/invoicing/ageing_reads.py",
+        "days = [asked.as_of - timedelta(days=threshold) for threshold in asked.thresholds]",
+        "days = [asked.as_of - timedelta(days=threshold - 1) for threshold in asked.thresholds]",
         ("tests/invoicing/test_ageing_past.py::test_any_day_as_it_was_known_at_any_time",),
     ),
     Removal(
