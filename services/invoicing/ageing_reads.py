@@ -20,7 +20,7 @@ from uuid import UUID
 import asyncpg
 
 from libs.common.db import Connection
-from services.invoicing.ageing import AgedAmounts, Basis, OnAccount
+from services.invoicing.ageing import EDGES_MAX, AgedAmounts, Basis, OnAccount
 
 
 class Stretch(NamedTuple):
@@ -33,9 +33,8 @@ class Stretch(NamedTuple):
 NO_PARTY: Final = UUID(int=0)
 LAST_PARTY: Final = UUID(int=2**128 - 1)
 EVER: Final = datetime.max.replace(tzinfo=UTC)
-COLUMNS_MAX: Final = 14
 EVERYBODY: Final = Stretch(NO_PARTY, LAST_PARTY)
-
+COLUMNS_MAX: Final = EDGES_MAX + 2
 
 _IN_ITS_ORDER: Final = """
     set local enable_hashagg = off; set local enable_sort = off; set local enable_seqscan = off;

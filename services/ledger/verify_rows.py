@@ -42,7 +42,7 @@ async def _compare_entries(connection: Connection, replay: Replay, rows: SliceRo
         after,
         through,
     )
-    stored = keyed(replay.findings, "entries", ((row["sequence"], row) for row in found))
+    stored = keyed(replay.findings, "entries", ((row["sequence"], row) for row in found), lambda key: key)
     await compare_rows(replay.findings, "entries", rows.entries, stored, lambda key: key)
 
 
@@ -57,7 +57,9 @@ async def _compare_lines(connection: Connection, replay: Replay, rows: SliceRows
         after,
         through,
     )
-    stored = keyed(replay.findings, "lines", (((row["sequence"], row["line"]), row) for row in found))
+    stored = keyed(
+        replay.findings, "lines", (((row["sequence"], row["line"]), row) for row in found), lambda key: key[0]
+    )
     await compare_rows(replay.findings, "lines", rows.lines, stored, lambda key: key[0])
 
 
@@ -120,12 +122,8 @@ async def compare_pending_holds(connection: Connection, replay: Replay) -> None:
     pending = await connection.fetch(
         "select id::text as id from holds where ledger_no = $1 and status = 'pending'", replay.ledger.no
     )
-    find_extra(
-        replay.findings,
-        "holds",
-        replay.holds.keys(),
-        keyed(replay.findings, "holds", ((row["id"], row) for row in pending)),
-    )
+    stored = keyed(replay.findings, "holds", ((row["id"], row) for row in pending))
+    find_extra(replay.findings, "holds", replay.holds.keys(), stored)
     ended = await connection.fetchval(
         "select count(*) from holds where ledger_no = $1 and status <> 'pending'", replay.ledger.no
     )
@@ -182,7 +180,9 @@ async def _compare_pendings(connection: Connection, replay: Replay, rows: SliceR
         after,
         through,
     )
-    stored = keyed(replay.findings, "pendings", (((row[0], row[1]), tuple(row)[2:]) for row in found))
+    stored = keyed(
+        replay.findings, "pendings", (((row[0], row[1]), tuple(row)[2:]) for row in found), lambda key: key[1]
+    )
     await compare_rows(replay.findings, "pendings", rows.pendings, stored, lambda key: key[1])
 
 
@@ -196,7 +196,7 @@ async def _compare_closings(connection: Connection, replay: Replay, rows: SliceR
         after,
         through,
     )
-    stored = keyed(replay.findings, "closings", ((row["sequence"], row) for row in found))
+    stored = keyed(replay.findings, "closings", ((row["sequence"], row) for row in found), lambda key: key)
     await compare_rows(replay.findings, "closings", rows.closings, stored, lambda key: key)
     found = await connection.fetch(
         "select sequence, effective_on from backdatings where ledger_no = $1 and sequence > $2 and sequence <= $3",
@@ -204,7 +204,7 @@ async def _compare_closings(connection: Connection, replay: Replay, rows: SliceR
         after,
         through,
     )
-    stored = keyed(replay.findings, "backdatings", ((row["sequence"], row) for row in found))
+    stored = keyed(replay.findings, "backdatings", ((row["sequence"], row) for row in found), lambda key: key)
     await compare_rows(replay.findings, "backdatings", rows.backdatings, stored, lambda key: key)
 
 
@@ -227,18 +227,31 @@ async def compare_currencies(connection: Connection, replay: Replay) -> None:
 # --- comparing --------------------------------------------------------------------------------------------------------
 
 
-def keyed(findings: Findings, invariant: str, rows: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+def keyed(
+    findings: Findings,
+    invariant: str,
+    rows: Iterable[tuple[Any, Any]],
+    sequence_of: Callable[[Any], int] = lambda _: 0,
+) -> dict[Any, Any]:
     """The rows by their key, each key once."""
     stored: dict[Any, Any] = {}
     for key, row in rows:
-        keep(findings, invariant, stored, key, row)
+        keep(findings, invariant, stored, key, row, sequence_of)
     return stored
 
 
-def keep(findings: Findings, invariant: str, stored: dict[Any, Any], key: Any, row: Any) -> None:
+def keep(
+    findings: Findings,
+    invariant: str,
+    stored: dict[Any, Any],
+    key: Any,
+    row: Any,
+    sequence_of: Callable[[Any], int] = lambda _: 0,
+) -> None:
     """Adds a row. A key that is there twice is a difference: which of its rows would be the last one is chance."""
     if key in stored:
-        findings.differ(invariant, invariant.replace("-", "_"), key_text(key), 0, "one row", "two rows")
+        table = invariant.replace("-", "_")
+        findings.differ(invariant, table, key_text(key), sequence_of(key), "one row", "two rows")
     stored[key] = row
 
 

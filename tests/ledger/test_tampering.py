@@ -297,6 +297,8 @@ async def test_every_row_that_is_there_twice_is_found(playground: Playground, ta
         differences = await playground.attempt(table, statement, place)
         told_of = "holds" if table == "hold_lines" else table
         assert any(found.table == told_of for found in differences), (table, place, differences)
+        if table in {"entries", "lines", "pendings", "closings", "backdatings"}:
+            assert any(found.table == table and found.sequence for found in differences), (table, differences)
 
 
 @pytest.mark.parametrize("table", [table for table in KEYS if table not in NO_RECORD_ROWS])
